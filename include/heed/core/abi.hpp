@@ -1,0 +1,38 @@
+// The inline namespace that keeps differently compiled copies of heed apart in one program.
+//
+// Everything that changes the body of an inline function is part of its name: the version, the instruction set, whether
+// debug checks run and whether errors are exceptions. The linker then never mixes two of them.
+#pragma once
+
+#include "../version.hpp"
+
+#if defined(__AVX512F__) && defined(__FMA__)
+#define HEED_ABI_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define HEED_ABI_ISA avx2_fma
+#elif defined(__FMA__)
+#define HEED_ABI_ISA fma
+#elif defined(__AVX__)
+#define HEED_ABI_ISA avx
+#else
+#define HEED_ABI_ISA base
+#endif
+
+#if defined(HEED_DEBUG_CHECKS)
+#define HEED_ABI_CHECKS checked
+#else
+#define HEED_ABI_CHECKS unchecked
+#endif
+
+#if defined(__cpp_exceptions)
+#define HEED_ABI_ERRORS throwing
+#else
+#define HEED_ABI_ERRORS failing
+#endif
+
+#define HEED_ABI_PASTE_(major, minor, isa, checks, errors) v##major##_##minor##_##isa##_##checks##_##errors
+#define HEED_ABI_PASTE(major, minor, isa, checks, errors) HEED_ABI_PASTE_(major, minor, isa, checks, errors)
+#define HEED_ABI \
+  HEED_ABI_PASTE(HEED_VERSION_MAJOR, HEED_VERSION_MINOR, HEED_ABI_ISA, HEED_ABI_CHECKS, HEED_ABI_ERRORS)
+
+namespace heed::inline HEED_ABI {}

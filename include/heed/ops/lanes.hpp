@@ -1,0 +1,125 @@
+// Eigen's packets as a value type: the lanes in which ops compute.
+//
+// Loops over lanes are written here so that a result never depends on where memory lies: every element goes through the same
+// instructions at any address, and sums have one order. Without SIMD a packet is one scalar and the same code runs.
+#pragma once
+
+#include <Eigen/Core>
+#include <cmath>
+
+#include "../core/matrix.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // GCC says it of any vector type used as a template argument
+#endif
+
+template <class Scalar, int width>
+struct packet_of {
+  using type = typename Eigen::internal::find_best_packet<Scalar, width>::type;
+  static constexpr bool exists = Eigen::internal::unpacket_traits<type>::size == width;
+};
+template <class Scalar>
+struct packet_of<Scalar, 1> {
+  using type = Scalar;
+  static constexpr bool exists = true;
+};
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// The lanes of the widest packet, for this translation unit's instruction set.
+template <class Scalar>
+inline constexpr int full_width = Eigen::internal::packet_traits<Scalar>::size;
+
+/// The next narrower width that the instruction set has; 1 at the end.
+template <class Scalar, int width>
+inline constexpr int narrower_width = (width > 2 && packet_of<Scalar, (width > 2 ? width / 2 : 1)>::exists) ? width / 2 : 1;
+
+template <class Scalar, int width = full_width<Scalar>>
+struct Lanes {
+  using Packet = typename packet_of<Scalar, width>::type;
+  Packet raw;
+
+  static Lanes load(const Scalar* from) { return {Eigen::internal::ploadu<Packet>(from)}; }
+  static Lanes all(Scalar value) { return {Eigen::internal::pset1<Packet>(value)}; }
+  void store(Scalar* to) const { Eigen::internal::pstoreu(to, raw); }
+  Scalar sum() const { return Eigen::internal::predux(raw); }
+
+  friend Lanes operator+(Lanes a, Lanes b) { return {Eigen::internal::padd(a.raw, b.raw)}; }
+  friend Lanes operator-(Lanes a, Lanes b) { return {Eigen::internal::psub(a.raw, b.raw)}; }
+  friend Lanes operator*(Lanes a, Lanes b) { return {Eigen::internal::pmul(a.raw, b.raw)}; }
+  friend Lanes operator/(Lanes a, Lanes b) { return {Eigen::internal::pdiv(a.raw, b.raw)}; }
+  friend Lanes operator*(Scalar a, Lanes b) { return all(a) * b; }
+  friend Lanes operator+(Scalar a, Lanes b) { return all(a) + b; }
+  friend Lanes operator-(Scalar a, Lanes b) { return all(a) - b; }
+  friend Lanes operator/(Scalar a, Lanes b) { return all(a) / b; }
+
+  /// a b + c
+  friend Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return {Eigen::internal::pmadd(a.raw, b.raw, c.raw)}; }
+  friend Lanes maximum(Lanes a, Lanes b) { return {Eigen::internal::pmax(a.raw, b.raw)}; }
+  friend Lanes square_root(Lanes a) { return {Eigen::internal::psqrt(a.raw)}; }
+
+  /// e^x, and exactly zero where e^x would be too small to be a normal number (e^-inf among them), so that no denormal
+  /// numbers arise. NaN stays NaN.
+  friend Lanes exponential(Lanes x) {
+    const Packet lowest = Eigen::internal::pset1<Packet>(sizeof(Scalar) == 4 ? Scalar(-87) : Scalar(-708));
+    const Packet zero = Eigen::internal::pset1<Packet>(Scalar(0));
+    return {Eigen::internal::pselect(Eigen::internal::pcmp_lt(x.raw, lowest), zero, Eigen::internal::pexp(x.raw))};
+  }
+  /// sigma(x) = 1 / (1 + e^-x)
+  friend Lanes logistic(Lanes x) { return Scalar(1) / (Scalar(1) + exponential(Scalar(0) - x)); }
+};
+
+// The n < full width values at `from`, followed by zeros.
+template <class Scalar>
+Lanes<Scalar> load_first(const Scalar* from, Index n) {
+  Scalar padded[static_cast<std::size_t>(full_width<Scalar>)] = {};
+  for (Index lane = 0; lane < n; ++lane) padded[lane] = from[lane];
+  return Lanes<Scalar>::load(padded);
+}
+template <class Scalar>
+void store_first(Scalar* to, Lanes<Scalar> lanes, Index n) {
+  Scalar padded[static_cast<std::size_t>(full_width<Scalar>)];
+  lanes.store(padded);
+  for (Index lane = 0; lane < n; ++lane) to[lane] = padded[lane];
+}
+
+/// out[i] = f(in[i]...) for i < n, where f takes and returns Lanes. out may be one of the inputs.
+template <class Scalar, class F, class... In>
+void transform(Index n, Scalar* out, F&& f, const In*... in) {
+  constexpr Index width = full_width<Scalar>;
+  Index i = 0;
+  for (; i + width <= n; i += width) f(Lanes<Scalar>::load(in + i)...).store(out + i);
+  if (i < n) store_first(out + i, f(load_first(in + i, n - i)...), n - i);
+}
+
+/// The sum of f(in[i]...) over i < n, where f takes and returns Lanes and is zero at zero. One order: lane l takes the
+/// elements l, l + width, ...; the lanes are added last.
+template <class Scalar, class F, class... In>
+Scalar sum_over(Index n, F&& f, const Scalar* first, const In*... in) {
+  constexpr Index width = full_width<Scalar>;
+  Lanes<Scalar> sum = Lanes<Scalar>::all(Scalar(0));
+  Index i = 0;
+  for (; i + width <= n; i += width) sum = sum + f(Lanes<Scalar>::load(first + i), Lanes<Scalar>::load(in + i)...);
+  if (i < n) sum = sum + f(load_first(first + i, n - i), load_first(in + i, n - i)...);
+  return sum.sum();
+}
+
+/// a . b
+template <class Scalar>
+Scalar dot(const Scalar* a, const Scalar* b, Index n) {
+  return sum_over(n, [](auto x, auto y) { return x * y; }, a, b);
+}
+
+/// y += factor x
+template <class Scalar>
+void add_scaled(Scalar* y, Scalar factor, const Scalar* x, Index n) {
+  const auto f = Lanes<Scalar>::all(factor);
+  transform(n, y, [&](auto y_i, auto x_i) { return multiply_add(f, x_i, y_i); }, y, x);
+}
+
+}  // namespace heed::inline HEED_ABI::detail

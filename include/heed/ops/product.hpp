@@ -1,0 +1,121 @@
+// The two small products under everything else, on memory that others own.
+//
+//   accumulate        C [M x N] += A [M x K]  B [K x N]        A has any strides; rows of B and C are contiguous
+//   accumulate_dots   C [M x N] += A [M x K] (B [N x K])^T     rows of A and B are contiguous; for few rows of A
+//
+// In `accumulate` an element of C takes its K terms one after another, in order, by one multiply-add each. So its bits depend
+// neither on M, nor on how rows, columns or K are cut into blocks, nor on addresses.
+#pragma once
+
+#include <utility>
+
+#include "lanes.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+/// A(i, j) = data[i row + j col]
+template <class Scalar>
+struct Strided {
+  const Scalar* data;
+  Index row;
+  Index col;
+};
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int product_rows = 8;  // 8 x 2 accumulators of 32 registers
+#else
+inline constexpr int product_rows = 4;  // 4 x 2 of 16
+#endif
+
+// One block of C, held in registers while K runs.
+template <int width, int rows, int packets, class Scalar>
+void accumulate_block(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index K) {
+  using Packet = Lanes<Scalar, width>;
+  const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... P>(
+                        std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<P...>) {
+    constexpr std::size_t n = sizeof...(P);
+    Packet sum[] = {Packet::load(c + Index(I / n) * c_row + Index(I % n) * width)...};
+    const Scalar* a_k[] = {(a.data + Index(R) * a.row)...};
+    for (Index k = 0; k < K; ++k) {
+      const Packet b_k[] = {Packet::load(b + k * b_row + Index(P) * width)...};
+      const Packet a_r[] = {Packet::all(a_k[R][k * a.col])...};
+      ((sum[I] = multiply_add(a_r[I / n], b_k[I % n], sum[I])), ...);
+    }
+    (sum[I].store(c + Index(I / n) * c_row + Index(I % n) * width), ...);
+  };
+  body(std::make_index_sequence<std::size_t(rows) * std::size_t(packets)>(), std::make_index_sequence<std::size_t(rows)>(),
+       std::make_index_sequence<std::size_t(packets)>());
+}
+
+// All rows of C over `packets` packets of columns.
+template <int width, int packets, class Scalar>
+void accumulate_columns(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index K) {
+  const auto block = [&]<int rows>(Index i) {
+    accumulate_block<width, rows, packets>(c + i * c_row, c_row, Strided<Scalar>{a.data + i * a.row, a.row, a.col}, b,
+                                            b_row, K);
+  };
+  Index i = 0;
+  for (; i + product_rows <= M; i += product_rows) block.template operator()<product_rows>(i);
+  if (product_rows > 4 && M - i >= 4) block.template operator()<4>(i), i += 4;
+  if (M - i >= 2) block.template operator()<2>(i), i += 2;
+  if (M - i >= 1) block.template operator()<1>(i);
+}
+
+// The columns from j on; what does not fill a packet goes to narrower ones.
+template <int width, class Scalar>
+void accumulate_from(Index j, Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index N,
+                     Index K) {
+  if (M <= 2)  // few rows: more columns at once hide the latency of the multiply-add
+    for (; j + 8 * width <= N; j += 8 * width) accumulate_columns<width, 8>(c + j, c_row, a, b + j, b_row, M, K);
+  for (; j + 2 * width <= N; j += 2 * width) accumulate_columns<width, 2>(c + j, c_row, a, b + j, b_row, M, K);
+  for (; j + width <= N; j += width) accumulate_columns<width, 1>(c + j, c_row, a, b + j, b_row, M, K);
+  if constexpr (width > 1)
+    if (j < N) accumulate_from<narrower_width<Scalar, width>>(j, c, c_row, a, b, b_row, M, N, K);
+}
+
+/// C [M x N] += A [M x K] B [K x N]
+template <class Scalar>
+void accumulate(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index N, Index K) {
+  accumulate_from<full_width<Scalar>>(0, c, c_row, a, b, b_row, M, N, K);
+}
+
+// rows x columns dot products at once.
+template <int rows, int columns, class Scalar>
+void dots_block(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index K) {
+  using Packet = Lanes<Scalar>;
+  constexpr Index width = full_width<Scalar>;
+  const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... J>(
+                        std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<J...>) {
+    constexpr std::size_t n = sizeof...(J);
+    Packet sum[] = {((void)I, Packet::all(Scalar(0)))...};
+    Index k = 0;
+    for (; k + width <= K; k += width) {
+      const Packet a_k[] = {Packet::load(a + Index(R) * a_row + k)...};
+      const Packet b_k[] = {Packet::load(b + Index(J) * b_row + k)...};
+      ((sum[I] = multiply_add(a_k[I / n], b_k[I % n], sum[I])), ...);
+    }
+    Scalar total[] = {sum[I].sum()...};
+    for (; k < K; ++k) ((total[I] += a[Index(I / n) * a_row + k] * b[Index(I % n) * b_row + k]), ...);
+    ((c[Index(I / n) * c_row + Index(I % n)] += total[I]), ...);
+  };
+  body(std::make_index_sequence<std::size_t(rows) * std::size_t(columns)>(), std::make_index_sequence<std::size_t(rows)>(),
+       std::make_index_sequence<std::size_t(columns)>());
+}
+
+/// C [M x N] += A [M x K] (B [N x K])^T
+template <class Scalar>
+void accumulate_dots(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index M, Index N,
+                     Index K) {
+  const auto rows_from = [&]<int rows>(Index i) {
+    Index j = 0;
+    for (; j + 4 <= N; j += 4)
+      dots_block<rows, 4>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
+    for (; j < N; ++j) dots_block<rows, 1>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
+  };
+  Index i = 0;
+  for (; i + 4 <= M; i += 4) rows_from.template operator()<4>(i);
+  if (M - i >= 2) rows_from.template operator()<2>(i), i += 2;
+  if (M - i >= 1) rows_from.template operator()<1>(i);
+}
+
+}  // namespace heed::inline HEED_ABI::detail
