@@ -1,0 +1,288 @@
+// Files of named tensors in the safetensors format, and a model's own weights saved and loaded through visit.
+//
+//   file    [ 8 bytes: n, little-endian | n bytes: header, JSON | data ]
+//   header  {"__metadata__": {key: text}, name: {"dtype": "F32", "shape": [rows, cols], "data_offsets": [begin, end]}, ...}
+//   data    tensors in row-major order; the offsets count from the first byte of data and leave neither gap nor overlap
+//
+// A file is checked from the first byte to the last before anything is made of it; whatever does not hold is a
+// CheckpointError. No allocation is larger than the file. A file is written beside its target and then renamed.
+// Source: https://github.com/huggingface/safetensors, README.md, "Format".
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../core/visit.hpp"
+#include "safetensors_header.hpp"
+
+namespace heed::inline HEED_ABI::io {
+
+/// A tensor of any rank, in row-major order.
+struct Tensor {
+  DataType type = DataType::f32;
+  std::vector<Index> shape;
+  std::vector<std::byte> bytes;
+};
+
+/// What a file holds. `path` is what its errors call it.
+struct TensorFile {
+  Metadata metadata;
+  std::map<std::string, Tensor, std::less<>> tensors;
+  std::string path;
+
+  /// The tensor as a matrix: rank 2 as it is, rank 1 as [1 x n], rank 0 as [1 x 1]. CheckpointError if it is not there, has
+  /// a higher rank or holds another type.
+  template <class Scalar>
+  Matrix<Scalar> matrix(std::string_view name) const;
+
+  template <class Scalar>
+  void set(std::string name, const Matrix<Scalar>& matrix);
+};
+
+namespace detail {
+
+/// A file whose header was read and found whole; its data is still on disk.
+class CheckedFile {
+ public:
+  explicit CheckedFile(const std::filesystem::path& path) : path_(path.string()) {
+    std::error_code error;
+    HEED_EXPECTS(CheckpointError, std::filesystem::is_regular_file(path, error), path_,
+                 ": expected a regular file, found none");
+    const std::uint64_t size = std::filesystem::file_size(path, error);
+    HEED_EXPECTS(CheckpointError, !error, path_, ": ", error.message());
+    stream_.open(path, std::ios::binary);
+    HEED_EXPECTS(CheckpointError, stream_.is_open(), path_, ": cannot be opened");
+
+    std::uint64_t length = 0;
+    HEED_EXPECTS(CheckpointError, size >= sizeof length, path_, ": expected the 8 bytes of the header's length, found ",
+                 size);
+    read(&length, sizeof length);
+    const std::uint64_t most = (std::min)(size - sizeof length, longest_header);
+    HEED_EXPECTS(CheckpointError, length <= most, path_, ": expected a header of at most ", most, " bytes, found ", length);
+    std::string text(static_cast<std::size_t>(length), '\0');
+    read(text.data(), length);
+    HEED_EXPECTS(CheckpointError, text.starts_with('{'), path_, ": expected the header to begin with {");
+    HEED_EXPECTS(CheckpointError, text.find('\0') == std::string::npos, path_,
+                 ": the header is not JSON, it holds a zero byte");  // which the parser takes for the end
+    HeaderReader reader(path_, header_);
+    nlohmann::json::sax_parse(text, &reader);
+    data_begin_ = sizeof length + length;
+    check_layout(path_, header_, size - data_begin_);
+  }
+
+  const std::string& path() const { return path_; }
+  const Header& header() const { return header_; }
+
+  std::vector<std::byte> bytes(const Entry& entry) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(entry.end - entry.begin));
+    stream_.seekg(static_cast<std::streamoff>(data_begin_ + entry.begin));
+    read(bytes.data(), bytes.size());
+    return bytes;
+  }
+
+ private:
+  void read(void* target, std::uint64_t bytes) {
+    stream_.read(static_cast<char*>(target), static_cast<std::streamsize>(bytes));
+    HEED_EXPECTS(CheckpointError, stream_.good(), path_, ": expected ", bytes, " more bytes, found ", stream_.gcount());
+  }
+
+  std::string path_;
+  std::ifstream stream_;
+  Header header_;
+  std::uint64_t data_begin_ = 0;
+};
+
+/// The text as JSON writes it. Text that is not UTF-8 would come back changed, so it is refused.
+inline std::string quoted(const std::string& where, const std::string& text) {
+  const auto replace = nlohmann::json::error_handler_t::replace;
+  const std::string json = nlohmann::json(text).dump(-1, ' ', false, replace);
+  HEED_EXPECTS(CheckpointError, nlohmann::json::parse(json, nullptr, false) == text, where, ": expected UTF-8, found ",
+               json);
+  return json;
+}
+
+/// A tensor to save, or to load into: where a model keeps it.
+template <class Byte>
+struct Slot {
+  std::string name;
+  DataType type;
+  std::vector<Index> shape;
+  Byte* data;
+  std::size_t size;  // bytes
+};
+
+template <class Byte, class Params>
+std::vector<Slot<Byte>> slots_of(Params& params) {
+  std::vector<Slot<Byte>> slots;
+  heed::visit(
+      [&](std::string_view name, Role, auto& tensor) {
+        using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+        slots.push_back({std::string(name),
+                         type_of<Scalar>(),
+                         {tensor.rows(), tensor.cols()},
+                         reinterpret_cast<Byte*>(tensor.data()),
+                         static_cast<std::size_t>(tensor.size()) * sizeof(Scalar)});
+      },
+      params);
+  return slots;
+}
+
+/// All tensors of the file are those of the slots, by name, type and shape. Only then is anything written.
+inline void fill(const std::filesystem::path& path, const std::vector<Slot<std::byte>>& slots) {
+  CheckedFile file(path);
+  const auto& entries = file.header().entries;
+  std::set<std::string_view> names;
+  for (const auto& slot : slots) {
+    HEED_EXPECTS(CheckpointError, names.insert(slot.name).second, file.path(), ": ", slot.name,
+                 ": expected the model's names to differ, found this one twice");
+    const auto found = entries.find(slot.name);
+    HEED_EXPECTS(CheckpointError, found != entries.end(), file.path(), ": ", slot.name, ": expected ",
+                 text_of(slot.type, slot.shape), ", found no such tensor");
+    const Entry& entry = found->second;
+    HEED_EXPECTS(CheckpointError, entry.type == slot.type && entry.shape == slot.shape, file.path(), ": ", slot.name,
+                 ": expected ", text_of(slot.type, slot.shape), ", found ", text_of(entry.type, entry.shape));
+  }
+  for (const auto& [name, entry] : entries)
+    HEED_EXPECTS(CheckpointError, names.contains(name), file.path(), ": ", name, ": expected no such tensor, found ",
+                 text_of(entry.type, entry.shape));
+
+  std::vector<std::vector<std::byte>> read;
+  for (const auto& slot : slots) read.push_back(file.bytes(entries.find(slot.name)->second));
+  for (std::size_t i = 0; i < slots.size(); ++i)
+    if (slots[i].size > 0) std::memcpy(slots[i].data, read[i].data(), slots[i].size);
+}
+
+/// Writes slots in order of decreasing number size, so that every tensor is aligned to its numbers.
+inline void write(const std::filesystem::path& path, std::vector<Slot<const std::byte>> slots, const Metadata& metadata) {
+  const std::string target = path.string();
+  std::stable_sort(slots.begin(), slots.end(),
+                   [](const auto& a, const auto& b) { return describe(a.type).size > describe(b.type).size; });
+
+  std::string header;
+  const auto append = [&](const std::string& entry) { header += (header.empty() ? "{" : ",") + entry; };
+  if (!metadata.empty()) {
+    std::string texts;
+    for (const auto& [key, text] : metadata)
+      texts += (texts.empty() ? "" : ",") + quoted(target, key) + ":" + quoted(target, text);
+    append("\"" + std::string(metadata_key) + "\":{" + texts + "}");
+  }
+  std::set<std::string_view> names;
+  std::uint64_t offset = 0;
+  for (const auto& slot : slots) {
+    const std::string where = target + ": " + slot.name;
+    HEED_EXPECTS(CheckpointError, slot.name != metadata_key, where, ": a tensor cannot have this name");
+    HEED_EXPECTS(CheckpointError, names.insert(slot.name).second, where,
+                 ": expected names that differ, found this one twice");
+    HEED_EXPECTS(CheckpointError, slot.shape.size() <= highest_rank, where, ": expected at most ", highest_rank,
+                 " lengths, found ", slot.shape.size());
+    const std::uint64_t expected = bytes_of(where, slot.type, slot.shape);
+    HEED_EXPECTS(CheckpointError, slot.size == expected, where, ": expected ", expected, " bytes for ",
+                 text_of(slot.type, slot.shape), ", found ", slot.size);
+    std::string shape;
+    for (const Index length : slot.shape) shape += (shape.empty() ? "" : ",") + std::to_string(length);
+    append(quoted(where, slot.name) + ":{\"dtype\":\"" + std::string(describe(slot.type).name) + "\",\"shape\":[" + shape +
+           "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + slot.size) + "]}");
+    offset += slot.size;
+  }
+  if (header.empty()) header = "{";
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  HEED_EXPECTS(CheckpointError, header.size() <= longest_header, target, ": expected a header of at most ", longest_header,
+               " bytes, found ", header.size());
+
+  const std::filesystem::path partial = target + ".partial";
+  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
+  HEED_EXPECTS(CheckpointError, stream.is_open(), partial.string(), ": cannot be written");
+  const std::uint64_t length = header.size();
+  stream.write(reinterpret_cast<const char*>(&length), sizeof length);
+  stream.write(header.data(), static_cast<std::streamsize>(header.size()));
+  for (const auto& slot : slots)
+    if (slot.size > 0) stream.write(reinterpret_cast<const char*>(slot.data), static_cast<std::streamsize>(slot.size));
+  stream.close();
+  std::error_code error;
+  const bool written = stream.good();
+  if (written) std::filesystem::rename(partial, path, error);
+  if (!written || error) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    heed::fail<CheckpointError>(target, ": cannot be written", error ? ": " + error.message() : "");
+  }
+}
+
+}  // namespace detail
+
+template <class Scalar>
+Matrix<Scalar> TensorFile::matrix(std::string_view name) const {
+  const auto found = tensors.find(name);
+  HEED_EXPECTS(CheckpointError, found != tensors.end(), path, ": ", name, ": expected a tensor, found none");
+  const Tensor& tensor = found->second;
+  HEED_EXPECTS(CheckpointError, tensor.type == detail::type_of<Scalar>() && tensor.shape.size() <= 2, path, ": ", name,
+               ": expected a matrix of ", detail::describe(detail::type_of<Scalar>()).name, ", found ",
+               detail::text_of(tensor.type, tensor.shape));
+  const std::uint64_t bytes = detail::bytes_of(path + ": " + found->first, tensor.type, tensor.shape);
+  HEED_EXPECTS(CheckpointError, tensor.bytes.size() == bytes, path, ": ", name, ": expected ", bytes, " bytes, found ",
+               tensor.bytes.size());
+  Matrix<Scalar> matrix(tensor.shape.size() < 2 ? 1 : tensor.shape.front(), tensor.shape.empty() ? 1 : tensor.shape.back());
+  if (bytes > 0) std::memcpy(matrix.data(), tensor.bytes.data(), tensor.bytes.size());
+  return matrix;
+}
+
+template <class Scalar>
+void TensorFile::set(std::string name, const Matrix<Scalar>& matrix) {
+  Tensor tensor{detail::type_of<Scalar>(), {matrix.rows(), matrix.cols()}, {}};
+  tensor.bytes.resize(static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
+  if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), matrix.data(), tensor.bytes.size());
+  tensors.insert_or_assign(std::move(name), std::move(tensor));
+}
+
+/// Everything a file holds. CheckpointError, naming file, tensor, expected and found, if it is not a whole safetensors file
+/// of F32 and F64 tensors.
+inline TensorFile read_safetensors(const std::filesystem::path& path) {
+  detail::CheckedFile file(path);
+  TensorFile result{file.header().metadata, {}, file.path()};
+  for (const auto& [name, entry] : file.header().entries)
+    result.tensors.emplace(name, Tensor{entry.type, entry.shape, file.bytes(entry)});
+  return result;
+}
+
+/// The texts of a file, without reading its tensors: what a program needs to know before it can make the model.
+inline Metadata read_metadata(const std::filesystem::path& path) {
+  return detail::CheckedFile(path).header().metadata;
+}
+
+/// Writes `path.partial` and renames it to `path`, so that a write cut short leaves the file that was there. One writer per
+/// path. CheckpointError if the tensors are not what their shapes say, a name is not UTF-8, or the file cannot be written.
+inline void write_safetensors(const std::filesystem::path& path, const TensorFile& file) {
+  std::vector<detail::Slot<const std::byte>> slots;
+  for (const auto& [name, tensor] : file.tensors)
+    slots.push_back({name, tensor.type, tensor.shape, tensor.bytes.data(), tensor.bytes.size()});
+  detail::write(path, std::move(slots), file.metadata);
+}
+
+/// Saves every tensor that `visit(f, params)` names, as [rows x cols] under its name. Writes as write_safetensors does.
+template <class Params>
+void save(const std::filesystem::path& path, const Params& params, const Metadata& metadata = {}) {
+  detail::write(path, detail::slots_of<const std::byte>(params), metadata);
+}
+
+/// Loads every tensor that `visit(f, params)` names. The file must hold these tensors and no others, each of the same type
+/// and shape; otherwise CheckpointError names file, tensor, expected and found, and params are as they were.
+template <class Params>
+void load(const std::filesystem::path& path, Params& params) {
+  detail::fill(path, detail::slots_of<std::byte>(params));
+}
+
+}  // namespace heed::inline HEED_ABI::io
