@@ -84,7 +84,7 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
     const Index sequence = job / blocks, channel = job % blocks * detail::conv_channels;
     const Index n = (std::min)(detail::conv_channels, C - channel);
     const Index first = rows.begin(sequence), T = rows.rows(sequence), x_row = in.x.outerStride();
-    const Scalar* x = in.x.data() + first * x_row + channel;
+    const Scalar* x = T > 0 ? in.x.data() + first * x_row + channel : nullptr;
     const Scalar* before = history.before.entries != nullptr ? history.before.at(sequence, 0) : nullptr;
     Scalar* after = history.after.entries != nullptr ? history.after.at(sequence, 0) : nullptr;
     const Index before_row = before != nullptr ? C : 0;  // absent: one row of zeros stands for all
@@ -132,6 +132,7 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
     };
     for (Index sequence = 0; sequence < rows.sequences(); ++sequence) {
       const Index first = rows.begin(sequence), T = rows.rows(sequence);
+      if (T == 0) continue;
       const Scalar* x = in.x.data() + first * in.x.outerStride() + channel;
       for (Index t = T - 1; t >= 0; --t) {
         // y_t = u_t sigma(u_t)   =>   d_u_t = d_y_t sigma(u_t) (1 + u_t (1 - sigma(u_t)))
