@@ -1,0 +1,203 @@
+// Linear maps of rows, forward and backward.
+//
+//   linear              y += x w         x [T x in]  w [in x out]  y [T x out]
+//   linear_transposed   y += x w^T       x [T x in]  w [out x in]  y [T x out]      (a tied head: w is the embedding)
+//
+// Everything adds, so that the residual stream is an argument and not a temporary. Every product is C += A B in blocks of a
+// fixed shape; where an element takes its terms one after another (all of them but x w^T for few rows), its bits depend
+// neither on the number of rows, nor on the blocks, nor on the workers.
+#pragma once
+
+#include <algorithm>
+
+#include "../core/workers.hpp"
+#include "product.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+inline constexpr Index packed_rows = 128;                  // of C in one job
+inline constexpr Index packed_columns = 128;               // of C in one job
+inline constexpr Index few_rows = 16;                      // fewer do not repay packing
+inline constexpr Index few_rows_columns = 512;             // of C in one job
+inline constexpr Index few_rows_depth = 16;                // rows of B that are read side by side
+inline constexpr Index one_job_products = Index(1) << 16;  // below this many multiply-adds there is one job
+
+/// The terms taken at a time: a strip of B then fits the first cache, a packed panel the second.
+template <class Scalar>
+inline constexpr Index packed_depth = 1024 / Index(sizeof(Scalar));
+
+/// The columns of B that run together in `accumulate`.
+template <class Scalar>
+inline constexpr Index strip_columns = 2 * full_width<Scalar>;
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // GCC says it of any vector type used as a template argument
+#endif
+
+// to[i width + j] = from(j, i) for a square of a packet's width: rows of `from` are `from_row` apart, of `to` `to_row`.
+template <class Scalar>
+void transpose_square(Scalar* to, Index to_row, const Scalar* from, Index from_row) {
+  using Packet = typename Lanes<Scalar>::Packet;
+  constexpr Index width = full_width<Scalar>;
+  Eigen::internal::PacketBlock<Packet, int(width)> block;
+  for (Index r = 0; r < width; ++r) block.packet[r] = Eigen::internal::ploadu<Packet>(from + r * from_row);
+  Eigen::internal::ptranspose(block);
+  for (Index r = 0; r < width; ++r) Eigen::internal::pstoreu(to + r * to_row, block.packet[r]);
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Copies b [K x N] into strips, one after another, each [K x strip] with touching rows; the last may be narrower. The rows
+/// or the columns of b are contiguous.
+template <class Scalar>
+void pack(Scalar* to, Strided<Scalar> b, Index K, Index N, Index strip) {
+  constexpr Index width = full_width<Scalar>;
+  if (b.col == 1) {
+    for (Index k = 0; k < K; ++k)
+      for (Index j = 0; j < N; j += strip) {
+        const Index columns = (std::min)(strip, N - j);
+        const Scalar* from = b.data + k * b.row + j;
+        Scalar* row = to + j * K + k * columns;
+        Index i = 0;
+        for (; i + width <= columns; i += width) Lanes<Scalar>::load(from + i).store(row + i);
+        for (; i < columns; ++i) row[i] = from[i];
+      }
+    return;
+  }
+  HEED_DEBUG_CHECK(b.row == 1);
+  for (Index j = 0; j < N; j += strip) {
+    const Index columns = (std::min)(strip, N - j);
+    const Scalar* from = b.data + j * b.col;
+    Scalar* at = to + j * K;
+    Index i = 0;
+    for (; i + width <= columns; i += width) {
+      Index k = 0;
+      for (; k + width <= K; k += width) transpose_square(at + k * columns + i, columns, from + k + i * b.col, b.col);
+      for (; k < K; ++k)
+        for (Index lane = 0; lane < width; ++lane) at[k * columns + i + lane] = from[k + (i + lane) * b.col];
+    }
+    for (; i < columns; ++i)
+      for (Index k = 0; k < K; ++k) at[k * columns + i] = from[k + i * b.col];
+  }
+}
+
+/// C [M x N] += A [M x K] B [K x N], where B is copied in strips, and A too unless its rows are contiguous.
+template <class Scalar>
+void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K,
+                     Arena& scratch) {
+  constexpr Index strip = strip_columns<Scalar>;
+  const Index depth = (std::min)(K, packed_depth<Scalar>);
+  Scalar* b_strips = scratch.take<Scalar>(depth * N);
+  Scalar* a_rows = scratch.take<Scalar>(a.col == 1 ? 0 : M * depth);  // [M x depth]
+  for (Index k = 0; k < K; k += depth) {
+    const Index depth_k = (std::min)(depth, K - k);
+    pack(b_strips, Strided<Scalar>{b.data + k * b.row, b.row, b.col}, depth_k, N, strip);
+    Strided<Scalar> a_k{a.data + k * a.col, a.row, a.col};
+    if (a.col != 1) {
+      pack(a_rows, a_k, M, depth_k, depth_k);
+      a_k = {a_rows, depth_k, 1};
+    }
+    for (Index j = 0; j < N; j += strip) {
+      const Index columns = (std::min)(strip, N - j);
+      accumulate(c + j, c_row, a_k, b_strips + j * depth_k, columns, M, columns, depth_k);
+    }
+  }
+}
+
+/// The same without a copy, for few rows or few terms.
+template <class Scalar>
+void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K) {
+  if (b.col != 1) {
+    HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
+    accumulate_dots(c, c_row, a.data, a.row, b.data, b.col, M, N, K);
+    return;
+  }
+  for (Index k = 0; k < K; k += few_rows_depth)
+    accumulate(c, c_row, Strided<Scalar>{a.data + k * a.col, a.row, a.col}, b.data + k * b.row, b.row, M, N,
+               (std::min)(few_rows_depth, K - k));
+}
+
+/// C [M x N] += A [M x K] B [K x N]
+template <class Scalar>
+void multiply(MutableView<Scalar> c, Strided<Scalar> a, Strided<Scalar> b, Index K, Workers& workers) {
+  const Index M = c.rows(), N = c.cols();
+  if (M == 0 || N == 0 || K == 0) return;
+  const bool in_place = M < few_rows || (K < few_rows && b.col == 1);
+  const bool one_job = M * N * K < one_job_products;
+  const Index rows = one_job ? M : packed_rows;
+  const Index columns = one_job ? N : in_place ? few_rows_columns : packed_columns;
+  const Index panels = (N + columns - 1) / columns;
+  const Index blocks = (M + rows - 1) / rows;
+  Scalar* c_data = c.data();
+  const Index c_row = c.outerStride();
+  workers.run(blocks * panels, [=](Index job, Arena& scratch) {
+    const Index i = job / panels * rows, j = job % panels * columns;
+    const Index M_i = (std::min)(rows, M - i), N_j = (std::min)(columns, N - j);
+    Scalar* c_ij = c_data + i * c_row + j;
+    const Strided<Scalar> a_i{a.data + i * a.row, a.row, a.col};
+    const Strided<Scalar> b_j{b.data + j * b.col, b.row, b.col};
+    if (in_place)
+      multiply_in_place(c_ij, c_row, a_i, b_j, M_i, N_j, K);
+    else
+      multiply_packed(c_ij, c_row, a_i, b_j, M_i, N_j, K, scratch);
+  });
+}
+
+template <class Scalar>
+Strided<Scalar> strided(View<Scalar> view) {
+  return {view.data(), view.outerStride(), 1};
+}
+template <class Scalar>
+Strided<Scalar> transposed(View<Scalar> view) {
+  return {view.data(), 1, view.outerStride()};
+}
+
+}  // namespace heed::inline HEED_ABI::detail
+
+namespace heed::inline HEED_ABI {
+
+/// y += x w
+///   x [T x in]   w [in x out]   y [T x out]
+template <class X, class W, class Y>
+void linear(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w, const Eigen::MatrixBase<Y>& y, Workers& workers) {
+  HEED_DEBUG_CHECK(x.cols() == w.rows() && y.rows() == x.rows() && y.cols() == w.cols());
+  detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::strided(view_of(w)), x.cols(), workers);
+}
+
+/// The gradient of dot(y, d_y) for y = x w.
+template <class X, class W, class DY, class DX, class DW>
+void linear_backward(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w, const Eigen::MatrixBase<DY>& d_y,
+                     const Eigen::MatrixBase<DX>& d_x, const Eigen::MatrixBase<DW>& d_w, Workers& workers) {
+  HEED_DEBUG_CHECK(d_x.rows() == x.rows() && d_x.cols() == x.cols() && d_w.rows() == w.rows() && d_w.cols() == w.cols());
+  HEED_DEBUG_CHECK(x.cols() == w.rows() && d_y.rows() == x.rows() && d_y.cols() == w.cols());
+  // y = x w   =>   d_x += d_y w^T,   d_w += x^T d_y
+  detail::multiply(mutable_view_of(d_x), detail::strided(view_of(d_y)), detail::transposed(view_of(w)), d_y.cols(),
+                   workers);
+  detail::multiply(mutable_view_of(d_w), detail::transposed(view_of(x)), detail::strided(view_of(d_y)), x.rows(), workers);
+}
+
+/// y += x w^T
+///   x [T x in]   w [out x in]   y [T x out]
+template <class X, class W, class Y>
+void linear_transposed(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w, const Eigen::MatrixBase<Y>& y,
+                       Workers& workers) {
+  HEED_DEBUG_CHECK(x.cols() == w.cols() && y.rows() == x.rows() && y.cols() == w.rows());
+  detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::transposed(view_of(w)), x.cols(), workers);
+}
+
+/// The gradient of dot(y, d_y) for y = x w^T.
+template <class X, class W, class DY, class DX, class DW>
+void linear_transposed_backward(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w,
+                                const Eigen::MatrixBase<DY>& d_y, const Eigen::MatrixBase<DX>& d_x,
+                                const Eigen::MatrixBase<DW>& d_w, Workers& workers) {
+  HEED_DEBUG_CHECK(d_x.rows() == x.rows() && d_x.cols() == x.cols() && d_w.rows() == w.rows() && d_w.cols() == w.cols());
+  HEED_DEBUG_CHECK(x.cols() == w.cols() && d_y.rows() == x.rows() && d_y.cols() == w.rows());
+  // y = x w^T   =>   d_x += d_y w,   d_w += d_y^T x
+  detail::multiply(mutable_view_of(d_x), detail::strided(view_of(d_y)), detail::strided(view_of(w)), d_y.cols(), workers);
+  detail::multiply(mutable_view_of(d_w), detail::transposed(view_of(d_y)), detail::strided(view_of(x)), x.rows(), workers);
+}
+
+}  // namespace heed::inline HEED_ABI

@@ -1,0 +1,172 @@
+#include <gtest/gtest.h>
+
+#include <heed/ops/linear.hpp>
+
+#include "../reference/bounds.hpp"
+#include "../reference/executors.hpp"
+#include "../reference/linear.hpp"
+
+namespace heed {
+namespace {
+
+using reference::Backwards;
+using reference::expect_as_exact_as_naive;
+using reference::multiply_add;
+using reference::random_matrix;
+using reference::same_bits;
+using reference::Threads;
+using reference::transposed;
+using reference::Wide;
+
+struct Shape {
+  Index T, in, out;
+};
+// One row, few rows, packed rows, more than one block of each dimension, and nothing divisible by a packet.
+constexpr Shape shapes[] = {{1, 1, 1},      {1, 7, 33},   {3, 33, 7},      {15, 65, 130}, {16, 64, 64},
+                            {17, 300, 150}, {33, 7, 129}, {140, 270, 133}, {130, 3, 600}};
+
+template <class Scalar>
+struct Linear : testing::Test {
+  Serial serial;
+  Workers workers{serial};
+};
+using Scalars = testing::Types<float, double>;
+TYPED_TEST_SUITE(Linear, Scalars);
+
+// found = start + a b within the naive error
+template <class Scalar>
+void expect_product(const Matrix<Scalar>& found, const Matrix<Scalar>& start, const Matrix<Scalar>& a,
+                    const Matrix<Scalar>& b) {
+  using W = Wide<Scalar>;
+  const Matrix<W> exact = multiply_add<W>(a.template cast<W>(), b.template cast<W>(), start.template cast<W>());
+  expect_as_exact_as_naive(found, multiply_add(a, b, start), exact, 1);
+}
+
+TYPED_TEST(Linear, AddsTheProduct) {
+  using S = TypeParam;
+  for (const auto& [T, in, out] : shapes) {
+    const auto x = random_matrix<S>(T, in, "x"), w = random_matrix<S>(in, out, "w"), start = random_matrix<S>(T, out, "y");
+    Matrix<S> y = start;
+    linear(x, w, y, this->workers);
+    SCOPED_TRACE(testing::Message() << T << " x " << in << " x " << out);
+    expect_product<S>(y, start, x, w);
+  }
+}
+
+TYPED_TEST(Linear, BackwardAddsTheGradientOfTheProduct) {
+  using S = TypeParam;
+  for (const auto& [T, in, out] : shapes) {
+    const auto x = random_matrix<S>(T, in, "x"), w = random_matrix<S>(in, out, "w"), d_y = random_matrix<S>(T, out, "d_y");
+    const auto start_x = random_matrix<S>(T, in, "d_x"), start_w = random_matrix<S>(in, out, "d_w");
+    Matrix<S> d_x = start_x, d_w = start_w;
+    linear_backward(x, w, d_y, d_x, d_w, this->workers);
+    SCOPED_TRACE(testing::Message() << T << " x " << in << " x " << out);
+    expect_product<S>(d_x, start_x, d_y, transposed(w));
+    expect_product<S>(d_w, start_w, transposed(x), d_y);
+  }
+}
+
+TYPED_TEST(Linear, TransposedAddsTheProductWithTheTransposedWeight) {
+  using S = TypeParam;
+  for (const auto& [T, in, out] : shapes) {
+    const auto x = random_matrix<S>(T, in, "x"), w = random_matrix<S>(out, in, "w"), start = random_matrix<S>(T, out, "y");
+    Matrix<S> y = start;
+    linear_transposed(x, w, y, this->workers);
+    SCOPED_TRACE(testing::Message() << T << " x " << in << " x " << out);
+    expect_product<S>(y, start, x, transposed(w));
+  }
+}
+
+TYPED_TEST(Linear, TransposedBackwardAddsTheGradientOfTheProduct) {
+  using S = TypeParam;
+  for (const auto& [T, in, out] : shapes) {
+    const auto x = random_matrix<S>(T, in, "x"), w = random_matrix<S>(out, in, "w"), d_y = random_matrix<S>(T, out, "d_y");
+    const auto start_x = random_matrix<S>(T, in, "d_x"), start_w = random_matrix<S>(out, in, "d_w");
+    Matrix<S> d_x = start_x, d_w = start_w;
+    linear_transposed_backward(x, w, d_y, d_x, d_w, this->workers);
+    SCOPED_TRACE(testing::Message() << T << " x " << in << " x " << out);
+    expect_product<S>(d_x, start_x, d_y, w);
+    expect_product<S>(d_w, start_w, transposed(d_y), x);
+  }
+}
+
+TYPED_TEST(Linear, GivesARowAloneTheBitsItHasInABatch) {
+  using S = TypeParam;
+  const auto x = random_matrix<S>(150, 270, "x"), w = random_matrix<S>(270, 141, "w");
+  Matrix<S> batch = Matrix<S>::Zero(150, 141), alone = batch;
+  linear(x, w, batch, this->workers);
+  for (Index rows : {1, 2, 7, 20})
+    for (Index row = 0; row + rows <= 150; row += 13) {
+      alone.setZero();
+      linear(x.middleRows(row, rows), w, alone.middleRows(row, rows), this->workers);
+      EXPECT_TRUE(same_bits(alone.middleRows(row, rows), batch.middleRows(row, rows))) << rows << " rows from " << row;
+    }
+}
+
+TYPED_TEST(Linear, ReadsAndWritesBlocksOfWiderMatricesAtAnyAddress) {
+  using S = TypeParam;
+  for (Index T : {3, 40}) {
+    const auto x = random_matrix<S>(T, 90, "x"), w = random_matrix<S>(40, 80, "w"), d_y = random_matrix<S>(T, 60, "d_y");
+    Matrix<S> y = Matrix<S>::Zero(T, 60), d_x = Matrix<S>::Zero(T, 90), d_w = Matrix<S>::Zero(40, 80);
+    linear(x.middleCols(3, 40), w.middleCols(1, 51), y.middleCols(5, 51), this->workers);
+    linear_backward(x.middleCols(3, 40), w.middleCols(1, 51), d_y.middleCols(5, 51), d_x.middleCols(3, 40),
+                    d_w.middleCols(1, 51), this->workers);
+
+    const Matrix<S> x_own = x.middleCols(3, 40), w_own = w.middleCols(1, 51), d_y_own = d_y.middleCols(5, 51);
+    Matrix<S> y_own = Matrix<S>::Zero(T, 51), d_x_own = Matrix<S>::Zero(T, 40), d_w_own = Matrix<S>::Zero(40, 51);
+    linear(x_own, w_own, y_own, this->workers);
+    linear_backward(x_own, w_own, d_y_own, d_x_own, d_w_own, this->workers);
+    EXPECT_TRUE(same_bits(Matrix<S>(y.middleCols(5, 51)), y_own));
+    EXPECT_TRUE(same_bits(Matrix<S>(d_x.middleCols(3, 40)), d_x_own));
+    EXPECT_TRUE(same_bits(Matrix<S>(d_w.middleCols(1, 51)), d_w_own));
+    EXPECT_TRUE((y.leftCols(5).array() == S(0)).all() && (y.rightCols(4).array() == S(0)).all());
+    EXPECT_TRUE((d_w.leftCols(1).array() == S(0)).all() && (d_w.rightCols(28).array() == S(0)).all());
+  }
+}
+
+TYPED_TEST(Linear, HasTheSameBitsForAnyNumberOfWorkers) {
+  using S = TypeParam;
+  for (Index T : {5, 200}) {
+    const auto x = random_matrix<S>(T, 300, "x"), w = random_matrix<S>(300, 600, "w"),
+               d_y = random_matrix<S>(T, 600, "d_y");
+    const auto run = [&](Executor& executor) {
+      Workers cut(executor);
+      Matrix<S> y = Matrix<S>::Zero(T, 600), d_x = Matrix<S>::Zero(T, 300), d_w = Matrix<S>::Zero(300, 600);
+      linear(x, w, y, cut);
+      linear_backward(x, w, d_y, d_x, d_w, cut);
+      linear_transposed(d_y, w, d_x, cut);
+      Matrix<S> all(T + T + 300, 600);
+      all << y, d_x, Matrix<S>::Zero(T, 300), d_w;
+      return all;
+    };
+    Backwards backwards(3);
+    Threads threads(2);
+    const Matrix<S> expected = run(this->serial);
+    EXPECT_TRUE(same_bits(run(backwards), expected));
+    EXPECT_TRUE(same_bits(run(threads), expected));
+  }
+}
+
+TYPED_TEST(Linear, DoesNothingForNoRowsAndAddsNothingForNoTerms) {
+  using S = TypeParam;
+  const Matrix<S> w = random_matrix<S>(5, 6, "w"), none(0, 5), no_terms(4, 0), no_weights(0, 6);
+  Matrix<S> y(0, 6), d_x(0, 5), d_w = Matrix<S>::Ones(5, 6), kept = Matrix<S>::Ones(4, 6);
+  linear(none, w, y, this->workers);
+  linear_backward(none, w, y, d_x, d_w, this->workers);
+  linear(no_terms, no_weights, kept, this->workers);
+  EXPECT_TRUE((d_w.array() == S(1)).all());
+  EXPECT_TRUE((kept.array() == S(1)).all());
+}
+
+TYPED_TEST(Linear, FitsTheDefaultScratchOfAWorker) {
+  using S = TypeParam;
+  const auto x = random_matrix<S>(300, 600, "x"), w = random_matrix<S>(600, 300, "w"),
+             d_y = random_matrix<S>(300, 300, "y");
+  Matrix<S> y = Matrix<S>::Zero(300, 300), d_x = Matrix<S>::Zero(300, 600), d_w = Matrix<S>::Zero(600, 300);
+  linear(x, w, y, this->workers);
+  linear_backward(x, w, d_y, d_x, d_w, this->workers);
+  EXPECT_EQ(this->workers.blocks(), 1u);
+}
+
+}  // namespace
+}  // namespace heed
