@@ -1,0 +1,28 @@
+# Builds and runs the consumer KIND from nothing, in WORK.
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    string(REPLACE ";" " " command "${ARGN}")
+    message(FATAL_ERROR "failed: ${command}")
+  endif()
+endfunction()
+
+set(here ${CMAKE_CURRENT_LIST_DIR})
+file(REMOVE_RECURSE ${WORK})
+file(MAKE_DIRECTORY ${WORK})
+
+if(KIND STREQUAL plain_command)
+  string(REPLACE "|" ";" EIGEN "${EIGEN}")
+  list(TRANSFORM EIGEN PREPEND "-I")
+  run(${COMPILER} -std=c++20 -I${HEED_SOURCE}/include ${EIGEN} ${here}/main.cpp -o ${WORK}/consumer)
+else()
+  set(prefix)
+  if(KIND STREQUAL find_package)
+    run(${CMAKE_COMMAND} --install ${HEED_BINARY} --prefix ${WORK}/prefix)
+    set(prefix -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+  endif()
+  run(${CMAKE_COMMAND} -S ${here}/${KIND} -B ${WORK} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER}
+      -DHEED_SOURCE=${HEED_SOURCE} -DEigen3_DIR=${Eigen3_DIR} ${prefix})
+  run(${CMAKE_COMMAND} --build ${WORK})
+endif()
+run(${WORK}/consumer)
