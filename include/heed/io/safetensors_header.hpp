@@ -78,7 +78,7 @@ struct Header {
 
 /// The bytes that a shape needs; zero lengths are legal, but the other lengths alone must not overflow either.
 inline std::uint64_t bytes_of(const std::string& where, DataType type, const std::vector<Index>& shape) {
-  const auto most = static_cast<std::uint64_t>(std::numeric_limits<Index>::max());
+  const auto most = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)());
   std::uint64_t bytes = describe(type).size;
   bool empty = false;
   for (const Index length : shape) {
@@ -157,7 +157,7 @@ class HeaderReader {
     if (place_ == Place::shape) {
       HEED_EXPECTS(CheckpointError, count_ < highest_rank, where(), ": expected at most ", highest_rank,
                    " lengths, found more");
-      HEED_EXPECTS(CheckpointError, number <= static_cast<std::uint64_t>(std::numeric_limits<Index>::max()), where(),
+      HEED_EXPECTS(CheckpointError, number <= static_cast<std::uint64_t>((std::numeric_limits<Index>::max)()), where(),
                    ": a length of ", number, " cannot be counted");
       entry_.shape.push_back(static_cast<Index>(number));
     } else {
