@@ -171,13 +171,15 @@ inline void write(const std::filesystem::path& path, std::vector<Slot<const std:
   std::stable_sort(slots.begin(), slots.end(),
                    [](const auto& a, const auto& b) { return describe(a.type).size > describe(b.type).size; });
 
-  std::string header;
-  const auto append = [&](const std::string& entry) { header += (header.empty() ? "{" : ",") + entry; };
+  std::string items;
+  const auto append = [](std::string& list, const std::string& item) {
+    if (!list.empty()) list += ',';
+    list += item;
+  };
   if (!metadata.empty()) {
     std::string texts;
-    for (const auto& [key, text] : metadata)
-      texts += (texts.empty() ? "" : ",") + quoted(target, key) + ":" + quoted(target, text);
-    append("\"" + std::string(metadata_key) + "\":{" + texts + "}");
+    for (const auto& [key, text] : metadata) append(texts, quoted(target, key) + ":" + quoted(target, text));
+    append(items, quoted(target, std::string(metadata_key)) + ":{" + texts + "}");
   }
   std::set<std::string_view> names;
   std::uint64_t offset = 0;
@@ -192,13 +194,13 @@ inline void write(const std::filesystem::path& path, std::vector<Slot<const std:
     HEED_EXPECTS(CheckpointError, slot.size == expected, where, ": expected ", expected, " bytes for ",
                  text_of(slot.type, slot.shape), ", found ", slot.size);
     std::string shape;
-    for (const Index length : slot.shape) shape += (shape.empty() ? "" : ",") + std::to_string(length);
-    append(quoted(where, slot.name) + ":{\"dtype\":\"" + std::string(describe(slot.type).name) + "\",\"shape\":[" + shape +
-           "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + slot.size) + "]}");
+    for (const Index length : slot.shape) append(shape, std::to_string(length));
+    append(items, quoted(where, slot.name) + ":{\"dtype\":\"" + std::string(describe(slot.type).name) + "\",\"shape\":[" +
+                      shape + "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + slot.size) +
+                      "]}");
     offset += slot.size;
   }
-  if (header.empty()) header = "{";
-  header += "}";
+  std::string header = "{" + items + "}";
   header.resize((header.size() + 7) / 8 * 8, ' ');
   HEED_EXPECTS(CheckpointError, header.size() <= longest_header, target, ": expected a header of at most ", longest_header,
                " bytes, found ", header.size());

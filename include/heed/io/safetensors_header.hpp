@@ -60,7 +60,10 @@ constexpr DataType type_of() {
 /// "F32 [3 x 4]"
 inline std::string text_of(DataType type, const std::vector<Index>& shape) {
   std::string text = std::string(describe(type).name) + " [";
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis ? " x " : "") + std::to_string(shape[axis]);
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    if (axis > 0) text += " x ";
+    text += std::to_string(shape[axis]);
+  }
   return text + "]";
 }
 
