@@ -16,7 +16,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <optional>
+#include <memory>
 
 #include "../core/executor.hpp"
 
@@ -29,7 +29,7 @@ class Pool final : public Executor {
   /// workers: how many threads work at once, the calling one among them. Pool(1) starts none.
   explicit Pool(int workers) : workers_(workers) {
     HEED_EXPECTS(ConfigError, workers >= 1, "a pool has 1 worker or more, found ", workers);
-    if (workers > 1) helpers_.emplace(workers - 1);
+    if (workers > 1) helpers_ = std::make_unique<Eigen::ThreadPool>(workers - 1);
   }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -103,7 +103,7 @@ class Pool final : public Executor {
   std::atomic<Index> next_ = 0;          // the next job to claim
   Index jobs_ = 0;
   Job* job_ = nullptr;
-  std::optional<Eigen::ThreadPool> helpers_;  // last: its threads end before what they look at
+  std::unique_ptr<Eigen::ThreadPool> helpers_;  // last: its threads end before what they look at
 };
 
 }  // namespace heed::inline HEED_ABI
