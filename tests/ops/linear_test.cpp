@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
+#include "heed/ops/linear.hpp"
 
-#include <heed/ops/linear.hpp>
+#include <gtest/gtest.h>
 
 #include "../reference/bounds.hpp"
 #include "../reference/executors.hpp"
