@@ -1,0 +1,300 @@
+// Attention: probabilities times values, forward and backward.
+//
+//   o[:, h] += A_h V_{h / g}             o [T x H*E_v], V [S x E_v], g = H / G query heads for each key/value head
+//
+//   Computed    A = softmax(mask(scale Q K^T)), formed in tiles and never whole: memory is linear in S
+//   Given       A is somebody else's, kept as Probabilities
+//
+// New row i is at position i + past, past = S - T (bottom-right), and may be negative: a row that sees nothing yields zero,
+// with a zero gradient. Neither keys nor values that a row does not see can reach it, not even as NaN.
+#pragma once
+
+#include "../core/sequences.hpp"
+#include "../core/workers.hpp"
+#include "kernels/attend_backward.hpp"
+#include "kernels/attend_few.hpp"
+#include "kernels/attend_given.hpp"
+#include "kernels/attend_plan.hpp"
+
+namespace heed::inline HEED_ABI {
+
+/// The operand A = softmax(mask(scale Q K^T)).
+template <class Scalar>
+struct Computed {
+  View<Scalar> q;                 // [T x H*E], packed rows
+  HeadTable<HeadRows<Scalar>> k;  // per (sequence, kv head): [S x E]
+  Mask mask;
+  Scalar scale;
+  MutableView<Scalar> log_sum_exp;  // [T x H], natural log, -inf for a row that sees nothing: attend writes it
+  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): those with rows are filled; or no heads
+};
+
+/// The operand A, formed elsewhere.
+template <class Scalar>
+struct Given {
+  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): [T x S]; those without rows add nothing
+};
+
+namespace detail {
+
+template <class Scalar>
+QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<Scalar>>& v, Division rows, Index sequence,
+                            Index kv_head) {
+  QueryGroup<Scalar> group;
+  group.k = a.k.at(sequence, kv_head);
+  group.v = v.at(sequence, kv_head);
+  group.heads = a.log_sum_exp.cols() / v.heads;
+  group.rows = rows.rows(sequence);
+  group.past = group.k.rows - group.rows;
+  group.q = a.q.data() + rows.begin(sequence) * a.q.outerStride() + kv_head * group.heads * group.k.width;
+  group.q_stride = a.q.outerStride();
+  group.mask = a.mask;
+  group.scale = a.scale;
+  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, kv_head * group.heads);
+  return group;
+}
+
+}  // namespace detail
+
+/// o[:, h] += softmax(mask(scale q_h k_{h/g}^T)) v_{h/g}
+///   v                per (sequence, kv head): [S x E_v]
+///   o                [T x H*E_v]
+///   a.log_sum_exp    written, as are the kept heads of a.probabilities
+template <class Scalar>
+void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o,
+            Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0 || v.sequences == 0) return;
+  const Index heads = a.log_sum_exp.cols() / v.heads;  // of a group
+  const auto size_of = [&](const AttendPlan& plan) { return Partial<Scalar>::size(heads * plan.rows, v.at(0, 0).width); };
+  const auto finish = [&](const QueryGroup<Scalar>& group, AttendJob job, Index row, Index count, Scalar* partials,
+                          Index cuts, Arena& scratch) {
+    const Index first_row = rows.begin(job.sequence) + row, head = job.kv_head * heads;
+    MutableView<Scalar> lse = a.log_sum_exp;
+    MutableView<Scalar> out = o;
+    finish_rows(group, row, count, partials, cuts, out.data() + first_row * out.outerStride() + head * group.v.width,
+                out.outerStride(), lse.data() + first_row * lse.outerStride() + head, lse.outerStride(), scratch);
+  };
+  // A single job runs here and now, with an arena: what several jobs share is taken from it.
+  workers.run(1, [&](Index, Arena& shared) {
+    const AttendPlans all = plan_all(
+        v.sequences, v.heads, shared,
+        [&](Index b) {
+          const Index keys = a.k.at(b, 0).rows;
+          return plan_attend<Scalar>(rows.rows(b), keys, heads, keys - rows.rows(b), a.mask);
+        },
+        size_of);
+    Scalar* partials = shared.take<Scalar>(all.partial);
+
+    workers.run(all.jobs, [&](Index index, Arena& scratch) {
+      const AttendJob job = all.job(index);
+      const AttendPlan& plan = all.plans[job.sequence];
+      const auto group = group_of(a, v, rows, job.sequence, job.kv_head);
+      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      const Index size = Partial<Scalar>::size(heads * count, group.v.width);
+      Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
+                                      : scratch.take<Scalar>(size);
+      const auto out = Partial<Scalar>::at(partial, heads * count);
+      const Interval keys = plan.blocks > 1
+                                ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
+                                : plan.cut(job.cut);
+      if (plan.few)
+        attend_few(group, keys, out, scratch);
+      else
+        attend_tiled(group, row, count, keys, out, scratch);
+      if (plan.cuts == 1) finish(group, job, row, count, partial, 1, scratch);
+    });
+
+    if (all.partial > 0)
+      workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
+        const AttendJob job{index / v.heads, index % v.heads, 0, 0};
+        const AttendPlan& plan = all.plans[job.sequence];
+        if (plan.cuts > 1)
+          finish(group_of(a, v, rows, job.sequence, job.kv_head), job, 0, plan.rows,
+                 partials + plan.first_partial + job.kv_head * plan.cuts * size_of(plan), plan.cuts, scratch);
+      });
+  });
+}
+
+/// o = attend(a, v)  =>  adds to d_q, k.gradient and v.gradient. Gradients that kept heads of a.probabilities hold (their
+/// echo, from layers above) join.
+///   o      [T x H*E_v]   what attend added in forward
+///   d_q    [T x H*E]
+template <class Scalar>
+void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> o,
+                     View<Scalar> d_o, MutableView<Scalar> d_q, Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0) return;
+  const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
+  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
+    const Index b = index / v.heads, kv_head = index % v.heads;
+    const auto group = group_of(a, v, rows, b, kv_head);
+    const auto part = [&](const auto& x, Index width) {
+      return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
+    };
+    const GroupGradients<Scalar> d{part(log_sum_exp, 1), part(o, group.v.width), part(d_o, group.v.width),
+                                   part(d_q, group.k.width)};
+    const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
+    for (Index row = 0; row < group.rows; row += block) {
+      const Arena::Scope scope(scratch);
+      attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
+    }
+  });
+}
+
+/// o[:, h] += A_h v_{h/g}
+///   v   per (sequence, kv head): [S x E_v]
+///   o   [T x H*E_v]
+template <class Scalar>
+void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o, Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0 || v.sequences == 0) return;
+  const Index heads = a.probabilities.heads / v.heads;  // of a group
+  const Index width = v.at(0, 0).width;
+  const auto rows_of_o = [&](Index sequence, Index head) {
+    return o.data() + rows.begin(sequence) * o.outerStride() + head * width;
+  };
+  workers.run(1, [&](Index, Arena& shared) {
+    const AttendPlans all = plan_all(
+        v.sequences, v.heads, shared,
+        [&](Index b) {
+          const Index keys = v.at(b, 0).rows;
+          return plan_attend<Scalar>(rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
+        },
+        [&](const AttendPlan& plan) { return heads * plan.rows * width; });
+    Scalar* partials = shared.take_zeroed<Scalar>(all.partial);  // per (sequence, kv head, cut): [heads x T x E_v]
+    const auto partial_of = [&](const AttendJob& job, const AttendPlan& plan, Index h) {
+      return partials + plan.first_partial + ((job.kv_head * plan.cuts + job.cut) * heads + h) * plan.rows * width;
+    };
+
+    workers.run(all.jobs, [&](Index index, Arena& scratch) {
+      const AttendJob job = all.job(index);
+      const AttendPlan& plan = all.plans[job.sequence];
+      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      for (Index h = 0; h < heads; ++h) {
+        const Index head = job.kv_head * heads + h;
+        const Probabilities<Scalar>& kept = a.probabilities.at(job.sequence, head);
+        if (!kept.kept()) continue;
+        const Index stride = plan.cuts > 1 ? width : o.outerStride();
+        Scalar* out = plan.cuts > 1 ? partial_of(job, plan, h) : rows_of_o(job.sequence, head) + row * stride;
+        if (plan.few)
+          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride);
+        else
+          give_tiled(kept, v.at(job.sequence, job.kv_head), row, count, plan.cut(job.cut), out, stride, scratch);
+      }
+    });
+
+    for (Index b = 0; b < v.sequences; ++b) {
+      const AttendPlan& plan = all.plans[b];
+      for (Index head = 0; plan.cuts > 1 && head < v.heads * heads; ++head)
+        for (Index cut = 0; cut < plan.cuts; ++cut)
+          for (Index i = 0; i < plan.rows; ++i)
+            add_scaled(rows_of_o(b, head) + i * o.outerStride(), Scalar(1),
+                       partial_of({b, head / heads, 0, cut}, plan, head % heads) + i * width, width);
+    }
+  });
+}
+
+/// o = attend(a, v)  =>  adds to v.gradient and to the probabilities' gradients.
+template <class Scalar>
+void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> d_o,
+                     Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0) return;
+  const Index heads = a.probabilities.heads / v.heads;
+  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
+    const Index b = index / v.heads, kv_head = index % v.heads;
+    const HeadRows<Scalar>& of_v = v.at(b, kv_head);
+    for (Index head = kv_head * heads; head < (kv_head + 1) * heads; ++head) {
+      const Probabilities<Scalar>& kept = a.probabilities.at(b, head);
+      for (Index row = 0; row < kept.rows(); row += attend_block_lanes<Scalar>)
+        give_block_backward(kept, of_v, row, (std::min)(attend_block_lanes<Scalar>, kept.rows() - row),
+                            d_o.data() + (rows.begin(b) + row) * d_o.outerStride() + head * of_v.width, d_o.outerStride(),
+                            scratch);
+    }
+  });
+}
+
+/// How the free function attends.
+struct AttendOptions {
+  Index heads = 1;
+  Index kv_heads = 0;  ///< 0: as many as heads
+  Mask mask = causal();
+  double scale = 0;  ///< 0: 1 / sqrt(E)
+};
+
+namespace detail {
+
+template <class Scalar>
+void attend_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const AttendOptions& options, MutableView<Scalar> y,
+                  Workers& workers) {
+  const Index heads = options.heads, kv_heads = options.kv_heads == 0 ? heads : options.kv_heads;
+  HEED_EXPECTS(ShapeError, heads >= 1, "attend: heads: expected 1 or more, found ", heads);
+  HEED_EXPECTS(ShapeError, kv_heads >= 1 && heads % kv_heads == 0, "attend: kv_heads: expected a divisor of ", heads,
+               " heads, found ", kv_heads);
+  HEED_EXPECTS(ShapeError, q.cols() >= heads && q.cols() % heads == 0, "attend: q: expected the columns of ", heads,
+               " heads of equal width, found ", q.cols());
+  const Index width = q.cols() / heads;
+  expects_shape("attend: k", k, k.rows(), kv_heads * width);
+  HEED_EXPECTS(ShapeError, v.cols() % kv_heads == 0, "attend: v: expected the columns of ", kv_heads,
+               " kv heads of equal width, found ", v.cols());
+  const Index value_width = v.cols() / kv_heads;
+  expects_shape("attend: v", v, k.rows(), v.cols());
+  expects_shape("attend: y", y, q.rows(), heads * value_width);
+
+  y.setZero();
+  workers.run(1, [&](Index, Arena& scratch) {
+    const auto k_heads = HeadTable<HeadRows<Scalar>>::make(scratch, 1, kv_heads);
+    const auto v_heads = HeadTable<HeadRows<Scalar>>::make(scratch, 1, kv_heads);
+    for (Index g = 0; g < kv_heads; ++g) {
+      k_heads.at(0, g) = {k.data() + g * width, nullptr, k.rows(), width, k.outerStride(), 0};
+      v_heads.at(0, g) = {v.data() + g * value_width, nullptr, v.rows(), value_width, v.outerStride(), 0};
+    }
+    const Index offsets[] = {0, q.rows()};
+    const double scale = options.scale == 0 ? 1 / std::sqrt(static_cast<double>(width)) : options.scale;
+    attend(
+        Computed<Scalar>{q, k_heads, options.mask, static_cast<Scalar>(scale), scratch.matrix<Scalar>(q.rows(), heads), {}},
+        v_heads, Division(offsets), y, workers);
+  });
+}
+
+}  // namespace detail
+
+/// y = softmax(mask(scale q_h k_{h/g}^T)) v_{h/g} for every head h, side by side
+///   q [T x H*E], k [S x G*E], v [S x G*E_v], y [T x H*E_v], all row-major, of float or double
+///   New row i is at position i + S - T; a row that sees nothing is zero.
+///   ShapeError unless G divides H and the shapes are these
+///   source  Vaswani et al. 2017 (arXiv 1706.03762), eq. 1; Ainslie et al. 2023 (arXiv 2305.13245) for G < H
+template <class Q, class K, class V, class Y>
+void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                 const AttendOptions& options, const Eigen::MatrixBase<Y>& y, Workers& workers) {
+  using Scalar = typename Q::Scalar;
+  static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>,
+                "heed: attend computes in float or double");
+  static_assert(std::is_same_v<Scalar, typename K::Scalar> && std::is_same_v<Scalar, typename V::Scalar> &&
+                    std::is_same_v<Scalar, typename Y::Scalar>,
+                "heed: attend takes q, k, v and y of one scalar type");
+  detail::attend_views<Scalar>(view_of(q), view_of(k), view_of(v), options, mutable_view_of(y), workers);
+}
+
+/// The same on the calling thread.
+template <class Q, class K, class V, class Y>
+void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                 const AttendOptions& options, const Eigen::MatrixBase<Y>& y) {
+  Serial serial;
+  Workers workers(serial);
+  attend_into(q, k, v, options, y, workers);
+}
+
+/// The same, returned.
+template <class Q, class K, class V>
+Matrix<typename Q::Scalar> attend(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k,
+                                  const Eigen::MatrixBase<V>& v, const AttendOptions& options = {}) {
+  const Index kv_heads = options.kv_heads == 0 ? options.heads : options.kv_heads;
+  const Index value_width = kv_heads > 0 ? v.cols() / kv_heads : 0;
+  Matrix<typename Q::Scalar> y(q.rows(), (std::max)(Index(0), options.heads) * value_width);
+  attend_into(q, k, v, options, y);
+  return y;
+}
+
+}  // namespace heed::inline HEED_ABI

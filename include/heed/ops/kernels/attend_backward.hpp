@@ -1,0 +1,120 @@
+// The backward of attention, for the query heads of one kv head: the tiles of the forward once more.
+//
+//   P^T = exp(scale K Q^T - lse)     dP^T = V dO^T + echo^T     D = rowsum(dO o O) + rowsum(P o echo)     dS = scale P o
+//   (dP - D) dV += P^T dO                     dK += dS^T Q               dQ += dS K
+//
+// Source: Dao 2023 (arXiv 2307.08691), algorithm 2. D is rowsum(P o dP); the echo, the gradient of kept probabilities, adds
+// its part.
+#pragma once
+
+#include "attend_tiles.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+/// What belongs to a QueryGroup's rows in backward.
+template <class Scalar>
+struct GroupGradients {
+  View<Scalar> log_sum_exp;  // [T x heads]
+  View<Scalar> o;            // [T x heads*E_v]
+  View<Scalar> d_o;          // [T x heads*E_v]
+  MutableView<Scalar> d_q;   // [T x heads*E]
+};
+
+/// d_x[keys] [keys x width] += tile [keys x lanes] y, y having the heads' columns side by side, each [rows x width].
+template <class Scalar>
+void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& s, const Scalar* y, Index y_stride,
+              Index width, Index keys) {
+  for (Index h = 0; h < s.heads; ++h)
+    accumulate(d_x, d_x_stride, Strided<Scalar>{tile + h * s.rows, s.lanes, 1}, y + h * width, y_stride, keys, width,
+               s.rows);
+}
+
+/// D [lanes] += rowsum(P o echo) over what head h's rows [row, row + s.rows) see.
+template <class Scalar>
+void add_echo_sums(Scalar* sums, const Probabilities<Scalar>& kept, Index row, const Stacked& s) {
+  const Interval keys = s.visible(kept.keys());
+  for (Index key = keys.begin; key < keys.end; ++key) {
+    const Interval seen = s.seen_by(key);
+    const Scalar* p = kept.by_key() + key * kept.rows() + row;
+    const Scalar* echo = kept.gradient_by_key() + key * kept.rows() + row;
+    for (Index i = seen.begin; i < seen.end; ++i) sums[i] += p[i] * echo[i];
+  }
+}
+
+/// Rows [row, row + count) of every head.
+template <class Scalar>
+void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients<Scalar>& d, Index row, Index count,
+                           Arena& scratch) {
+  const HeadRows<Scalar>&k = group.k, &v = group.v;
+  const Stacked s = stacked<Scalar>(group.heads, count, group.past + row, group.mask);
+  const Scalar* q_rows = group.q + row * group.q_stride;
+  const Scalar* d_o_rows = d.d_o.data() + row * d.d_o.outerStride();
+  Scalar* q = scratch.take<Scalar>(k.width * s.lanes);             // [E x lanes], scaled
+  Scalar* d_o = scratch.take<Scalar>(v.width * s.lanes);           // [E_v x lanes]
+  Scalar* d_q = scratch.take_zeroed<Scalar>(k.width * s.lanes);    // [E x lanes]
+  Scalar* p = scratch.take<Scalar>(attend_tile_keys * s.lanes);    // [keys x lanes]
+  Scalar* d_s = scratch.take<Scalar>(attend_tile_keys * s.lanes);  // [keys x lanes]
+  Scalar* subtract = scratch.take_zeroed<Scalar>(s.lanes);
+  Scalar* sums = scratch.take_zeroed<Scalar>(s.lanes);  // D
+  pack_lanes(q, s, q_rows, group.q_stride, k.width, group.scale);
+  pack_lanes(d_o, s, d_o_rows, d.d_o.outerStride(), v.width, Scalar(1));
+  const auto has_echo = [&](Index h) { return group.keeps(h) && group.kept[h].has_gradient(); };
+  for (Index h = 0; h < group.heads; ++h) {
+    for (Index i = 0; i < count; ++i) {
+      subtract[h * count + i] = subtrahend(d.log_sum_exp(row + i, h));
+      sums[h * count + i] = dot(d_o_rows + i * d.d_o.outerStride() + h * v.width,
+                                d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
+    }
+    if (has_echo(h)) add_echo_sums(sums + h * count, group.kept[h], row, s);
+  }
+  // As in add_values: where the mask cuts through a tile, what is not finite meets visible pairs only.
+  const Interval all_rows{0, count};
+  const bool finite_rows = is_finite(q_rows, group.q_stride, group.heads * k.width, all_rows) &&
+                           is_finite(d_o_rows, d.d_o.outerStride(), group.heads * v.width, all_rows);
+
+  for_each_tile(s, s.visible(k.rows), [&](Interval keys, Coverage coverage) {
+    product_tile(p, k, keys, q, s.lanes);
+    product_tile(d_s, v, keys, d_o, s.lanes);
+    for (Index j = 0; j < keys.size(); ++j) {
+      Scalar* p_j = p + j * s.lanes;
+      Scalar* d_s_j = d_s + j * s.lanes;
+      for (Index h = 0; h < group.heads; ++h) {
+        if (!has_echo(h)) continue;
+        const Scalar* echo = group.kept[h].gradient_by_key() + (keys.begin + j) * group.rows + row;
+        for (Index i = 0; i < count; ++i) d_s_j[h * count + i] += echo[i];
+      }
+      transform(
+          s.lanes, p_j, [](auto x, auto lse) { return exponential(x - lse); }, p_j, subtract);
+      transform(
+          s.lanes, d_s_j, [&](auto d_p, auto a, auto sum) { return group.scale * (a * (d_p - sum)); }, d_s_j, p_j, sums);
+    }
+    if (coverage == Coverage::partial) {
+      hide(p, s, keys, Scalar(0));
+      hide(d_s, s, keys, Scalar(0));
+    }
+    Scalar* d_v = v.gradient + keys.begin * v.gradient_stride;
+    Scalar* d_k = k.gradient + keys.begin * k.gradient_stride;
+    if (coverage == Coverage::all || (finite_rows && is_finite(k.data, k.stride, k.width, keys))) {
+      add_rows(d_v, v.gradient_stride, p, s, d_o_rows, d.d_o.outerStride(), v.width, keys.size());
+      add_rows(d_k, k.gradient_stride, d_s, s, q_rows, group.q_stride, k.width, keys.size());
+      accumulate(d_q, s.lanes, Strided<Scalar>{k.data + keys.begin * k.stride, 1, k.stride}, d_s, s.lanes, k.width, s.lanes,
+                 keys.size());
+      return;
+    }
+    for (Index j = 0; j < keys.size(); ++j) {
+      const Interval seen = s.seen_by(keys.begin + j);
+      for (Index h = 0; h < s.heads; ++h)
+        for (Index i = seen.begin; i < seen.end; ++i) {
+          const Index lane = h * count + i;
+          const Scalar p_ij = p[j * s.lanes + lane], d_s_ij = d_s[j * s.lanes + lane];
+          add_scaled(d_v + j * v.gradient_stride, p_ij, d_o_rows + i * d.d_o.outerStride() + h * v.width, v.width);
+          add_scaled(d_k + j * k.gradient_stride, d_s_ij, q_rows + i * group.q_stride + h * k.width, k.width);
+          for (Index e = 0; e < k.width; ++e) d_q[e * s.lanes + lane] += d_s_ij * k.data[(keys.begin + j) * k.stride + e];
+        }
+    }
+  });
+  MutableView<Scalar> target = d.d_q;
+  add_lanes(target.data() + row * target.outerStride(), target.outerStride(), k.width, s, d_q, k.width);
+}
+
+}  // namespace heed::inline HEED_ABI::detail

@@ -1,0 +1,123 @@
+// Whose rows a kernel of attention works on: the query heads of one kv head, a block of their rows, what is known of them.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "../../core/head_table.hpp"
+#include "../lanes.hpp"
+#include "../probabilities.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+/// Query rows stacked in a block: four packets of AVX-512, and a tile's S^T stays in the first caches.
+template <class Scalar>
+inline constexpr Index attend_block_lanes = 256 / Index(sizeof(Scalar));
+
+inline constexpr Index attend_tile_keys = 128;
+
+/// The query heads that share one kv head, in one sequence.
+template <class Scalar>
+struct QueryGroup {
+  const Scalar* q = nullptr;  // [T x heads*E], the group's first column of the sequence's first row
+  Index q_stride = 0;
+  HeadRows<Scalar> k;  // [S x E]
+  HeadRows<Scalar> v;  // [S x E_v]
+  Index heads = 0;
+  Index rows = 0;  // T
+  Index past = 0;
+  Mask mask;
+  Scalar scale = 0;
+  const Probabilities<Scalar>* kept = nullptr;  // one per head, those without rows are not kept; or none at all
+
+  bool keeps(Index head) const { return kept != nullptr && kept[head].kept(); }
+};
+
+/// The query rows in the lanes: lane h rows + i is row i of head h; `lanes` is padded to whole packets.
+struct Stacked {
+  Index heads;
+  Index rows;
+  Index position;  // of row 0
+  Index lanes;
+  Mask mask;
+
+  Coverage coverage(Interval keys) const { return mask.coverage(position, position + rows - 1, keys.begin, keys.end - 1); }
+  /// Every key that some row sees is in it.
+  Interval visible(Index keys) const {
+    return {mask.visible(position, keys).begin, mask.visible(position + rows - 1, keys).end};
+  }
+  /// The rows, of each head, that see the key.
+  Interval seen_by(Index key) const {
+    const Interval positions = mask.seen_by(key, position, position + rows - 1);
+    return {positions.begin - position, positions.end - position};
+  }
+};
+
+template <class Scalar>
+Stacked stacked(Index heads, Index rows, Index position, Mask mask) {
+  constexpr Index width = full_width<Scalar>;
+  return {heads, rows, position, (heads * rows + width - 1) / width * width, mask};
+}
+
+/// What is known of a block's rows after some of their keys: maximum and sum of exponentials [heads*rows], and the
+/// unnormalised output [heads*rows x E_v]. Partials of other keys merge into the whole.
+template <class Scalar>
+struct Partial {
+  Scalar* maximum;
+  Scalar* sum;
+  Scalar* o;
+
+  static Index size(Index rows, Index value_width) { return rows * (value_width + 2); }
+  static Partial at(Scalar* data, Index rows) { return {data, data + rows, data + 2 * rows}; }
+};
+
+/// -inf, which says that a row sees nothing, becomes +inf: exp(logit - it) is then zero for every logit, -inf among them.
+template <class Scalar>
+Scalar subtrahend(Scalar log_sum_exp) {
+  constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
+  return log_sum_exp == -infinity ? infinity : log_sum_exp;
+}
+
+/// Merges the `cuts` partials of rows [row, row + count): o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
+/// l_c. Then the logits in the storage of kept heads become probabilities.
+///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively
+template <class Scalar>
+void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar* partials, Index cuts, Scalar* o,
+                 Index o_stride, Scalar* log_sum_exp, Index log_sum_exp_stride, Arena& scratch) {
+  const Index stacked_rows = group.heads * count, value_width = group.v.width;
+  const Index size = Partial<Scalar>::size(stacked_rows, value_width);
+  for (Index h = 0; h < group.heads; ++h)
+    for (Index i = 0; i < count; ++i) {
+      const Index at = h * count + i;
+      const auto partial = [&](Index c) { return Partial<Scalar>::at(partials + c * size, stacked_rows); };
+      Scalar m = partial(0).maximum[at], l = 0;
+      for (Index c = 1; c < cuts; ++c) m = (std::max)(m, partial(c).maximum[at]);
+      for (Index c = 0; c < cuts; ++c) l += std::exp(partial(c).maximum[at] - m) * partial(c).sum[at];
+      log_sum_exp[i * log_sum_exp_stride + h] = l == 0 ? -std::numeric_limits<Scalar>::infinity() : m + std::log(l);
+      if (l == 0) continue;
+      for (Index c = 0; c < cuts; ++c)
+        add_scaled(o + i * o_stride + h * value_width, std::exp(partial(c).maximum[at] - m) / l,
+                   partial(c).o + at * value_width, value_width);
+    }
+
+  Scalar* subtract = scratch.take<Scalar>(count);
+  const Interval keys = stacked<Scalar>(1, count, group.past + row, group.mask).visible(group.k.rows);
+  for (Index h = 0; h < group.heads; ++h) {
+    if (!group.keeps(h)) continue;
+    for (Index i = 0; i < count; ++i) subtract[i] = subtrahend(log_sum_exp[i * log_sum_exp_stride + h]);
+    Scalar* kept = group.kept[h].by_key() + row;
+    if (group.rows == 1)  // all keys side by side
+      transform(
+          keys.size(), kept + keys.begin, [&](auto s) { return exponential(s - decltype(s)::all(*subtract)); },
+          kept + keys.begin);
+    else
+      for (Index key = keys.begin; key < keys.end; ++key) {
+        Scalar* of_key = kept + key * group.rows;
+        transform(
+            count, of_key, [](auto s, auto lse) { return exponential(s - lse); }, of_key, subtract);
+      }
+  }
+}
+
+}  // namespace heed::inline HEED_ABI::detail

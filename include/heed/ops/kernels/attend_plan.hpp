@@ -1,0 +1,90 @@
+// How attention is cut into jobs: by shapes alone, never by the number of workers.
+//
+//   job = (sequence, kv head, query block, key cut)      more than one key cut only where there is but one query block
+#pragma once
+
+#include "attend_few.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+/// Keys of one job when a sequence has one query block only, so that a long one still has work for many threads.
+inline constexpr Index attend_cut_keys = 1024;
+
+/// How the work of one (sequence, kv head) is cut.
+struct AttendPlan {
+  Index rows = 0;
+  Index block = 1;   // query rows of one block
+  Index blocks = 0;  // of query rows
+  Interval keys;     // cut into `cuts` if there is but one block
+  Index cuts = 1;
+  bool few = false;     // rows: along the head instead of in tiles
+  Index first_job = 0;  // of the sequence, its kv heads after one another
+  Index first_partial = 0;
+
+  Index jobs() const { return blocks * cuts; }
+  Interval cut(Index i) const {
+    const Index size = (keys.size() + cuts - 1) / cuts;
+    return Interval{keys.begin + i * size, keys.begin + (i + 1) * size}.cut(keys.begin, keys.end);
+  }
+};
+
+/// For `stack` query heads side by side in a block.
+template <class Scalar>
+AttendPlan plan_attend(Index rows, Index keys, Index stack, Index past, Mask mask) {
+  AttendPlan plan;
+  plan.rows = rows;
+  if (rows == 0) return plan;
+  plan.few = are_few<Scalar>(stack * rows);
+  plan.block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / stack));
+  plan.blocks = (rows + plan.block - 1) / plan.block;
+  plan.keys = {0, keys};
+  if (plan.few) plan.block = rows, plan.blocks = 1;
+  if (plan.blocks == 1) {
+    plan.keys = stacked<Scalar>(stack, rows, past, mask).visible(keys);
+    plan.cuts = (std::max)(Index(1), (plan.keys.size() + attend_cut_keys - 1) / attend_cut_keys);
+  }
+  return plan;
+}
+
+/// Where one job stands.
+struct AttendJob {
+  Index sequence;
+  Index kv_head;
+  Index block;
+  Index cut;
+};
+
+/// The plans of all sequences.
+struct AttendPlans {
+  AttendPlan* plans;
+  Index sequences;
+  Index kv_heads;
+  Index jobs = 0;
+  Index partial = 0;  // elements of all partials
+
+  AttendJob job(Index index) const {
+    const AttendPlan* after = std::upper_bound(plans, plans + sequences, index,
+                                               [](Index i, const AttendPlan& plan) { return i < plan.first_job; });
+    const AttendPlan& plan = after[-1];
+    const Index within = index - plan.first_job;
+    const Index rest = within % plan.jobs();
+    // Later rows see more keys under a causal mask: the heavy blocks go first.
+    return {after - plans - 1, within / plan.jobs(), plan.blocks - 1 - rest / plan.cuts, rest % plan.cuts};
+  }
+};
+
+/// plan_of(sequence) for all of them; a partial has partial_size(plan) elements.
+template <class PlanOf, class PartialSize>
+AttendPlans plan_all(Index sequences, Index kv_heads, Arena& scratch, PlanOf&& plan_of, PartialSize&& partial_size) {
+  AttendPlans all{scratch.take_zeroed<AttendPlan>(sequences), sequences, kv_heads};
+  for (Index b = 0; b < sequences; ++b) {
+    AttendPlan& plan = all.plans[b] = plan_of(b);
+    plan.first_job = all.jobs;
+    plan.first_partial = all.partial;
+    all.jobs += kv_heads * plan.jobs();
+    if (plan.cuts > 1) all.partial += kv_heads * plan.cuts * partial_size(plan);
+  }
+  return all;
+}
+
+}  // namespace heed::inline HEED_ABI::detail

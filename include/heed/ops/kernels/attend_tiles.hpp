@@ -1,0 +1,182 @@
+// Attention over one block of query rows, tile of keys by tile of keys.
+//
+//   S^T [keys x lanes] = K Q^T          the tile's logits             lanes are query rows, so that
+//   m, l [lanes]                        running maximum and sum       - maxima and sums need no horizontal reductions,
+//   O^T [E_v x lanes] += V^T P^T        unnormalised output           - K and V are broadcast from where they lie, unpacked
+//
+// A block stacks `rows` consecutive positions of all the query heads that share the kv head: a tile of K and V is fetched
+// once for all of them. Scores never leave the tile.
+// Source: Dao 2023 (arXiv 2307.08691), algorithms 1 and 2, transposed.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "../product.hpp"
+#include "attend_group.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+/// f(keys, coverage) for every tile of `keys` in which some row sees some key.
+template <class F>
+void for_each_tile(const Stacked& s, Interval keys, F&& f) {
+  for (Index begin = keys.begin; begin < keys.end; begin += attend_tile_keys) {
+    const Interval tile{begin, (std::min)(begin + attend_tile_keys, keys.end)};
+    const Coverage coverage = s.coverage(tile);
+    if (coverage != Coverage::none) f(tile, coverage);
+  }
+}
+
+/// packed [width x lanes] = factor x^T, where x has the heads' columns side by side; padding is zero.
+template <class Scalar>
+void pack_lanes(Scalar* packed, const Stacked& s, const Scalar* x, Index stride, Index width, Scalar factor) {
+  for (Index e = 0; e < width; ++e) {
+    Scalar* row = packed + e * s.lanes;
+    for (Index h = 0; h < s.heads; ++h)
+      for (Index i = 0; i < s.rows; ++i) row[h * s.rows + i] = factor * x[i * stride + h * width + e];
+    std::fill(row + s.heads * s.rows, row + s.lanes, Scalar(0));
+  }
+}
+
+/// x += packed^T; row i of head h lies at x + i row_stride + h head_stride.
+template <class Scalar>
+void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s, const Scalar* packed, Index width) {
+  for (Index h = 0; h < s.heads; ++h)
+    for (Index i = 0; i < s.rows; ++i) {
+      Scalar* row = x + i * row_stride + h * head_stride;
+      const Scalar* lane = packed + h * s.rows + i;
+      for (Index e = 0; e < width; ++e) row[e] += lane[e * s.lanes];
+    }
+}
+
+/// Writes `value` at every pair of the tile [keys x lanes] that the mask hides.
+template <class Scalar>
+void hide(Scalar* tile, const Stacked& s, Interval keys, Scalar value) {
+  for (Index key = keys.begin; key < keys.end; ++key) {
+    const Interval seen = s.seen_by(key);
+    Scalar* row = tile + (key - keys.begin) * s.lanes;
+    for (Index h = 0; h < s.heads; ++h, row += s.rows) {
+      std::fill(row, row + seen.begin, value);
+      std::fill(row + seen.end, row + s.rows, value);
+    }
+  }
+}
+
+/// tile [keys x lanes] = x[keys] [keys x width]  packed [width x lanes]
+template <class Scalar>
+void product_tile(Scalar* tile, const HeadRows<Scalar>& x, Interval keys, const Scalar* packed, Index lanes) {
+  std::fill_n(tile, keys.size() * lanes, Scalar(0));
+  accumulate(tile, lanes, Strided<Scalar>{x.data + keys.begin * x.stride, x.stride, 1}, packed, lanes, keys.size(), lanes,
+             x.width);
+}
+
+/// No NaN and no infinity among rows [begin, end) of x.
+template <class Scalar>
+bool is_finite(const Scalar* x, Index stride, Index width, Interval rows) {
+  Scalar zero = 0;
+  for (Index i = rows.begin; i < rows.end; ++i)
+    zero += sum_over(
+        width, [](auto x_e) { return Scalar(0) * x_e; }, x + i * stride);
+  return zero == Scalar(0);
+}
+
+/// O^T [E_v x lanes] += V[keys]^T P^T, where p is [keys x lanes], with or without the padding.
+///
+/// A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where the mask cuts through the tile, only visible pairs
+/// are multiplied, so that what a row does not see cannot reach it.
+template <class Scalar>
+void add_values(Scalar* o, const View<Scalar>& p, const Stacked& s, const HeadRows<Scalar>& v, Interval keys,
+                Coverage coverage) {
+  if (coverage == Coverage::all || is_finite(v.data, v.stride, v.width, keys)) {
+    accumulate(o, s.lanes, Strided<Scalar>{v.data + keys.begin * v.stride, 1, v.stride}, p.data(), p.outerStride(), v.width,
+               p.cols(), keys.size());
+    return;
+  }
+  for (Index key = keys.begin; key < keys.end; ++key) {
+    const Interval seen = s.seen_by(key);
+    for (Index h = 0; h < s.heads; ++h)
+      for (Index i = h * s.rows + seen.begin; i < h * s.rows + seen.end; ++i)
+        for (Index e = 0; e < v.width; ++e) o[e * s.lanes + i] += p(key - keys.begin, i) * v.data[key * v.stride + e];
+  }
+}
+
+// `packets` packets of lanes, from column 0 of the pointers on.
+template <int packets, class Scalar>
+void softmax_lanes(Scalar* tile, Index keys, Index lanes, Scalar* highest, Scalar* sum, Scalar* rescale) {
+  using Packet = Lanes<Scalar>;
+  constexpr Index width = full_width<Scalar>;
+  Packet m[std::size_t(packets)];
+  Packet l[std::size_t(packets)];
+  for (int p = 0; p < packets; ++p) m[p] = Packet::load(highest + p * width);
+  for (Index j = 0; j < keys; ++j)
+    for (int p = 0; p < packets; ++p) m[p] = maximum(m[p], Packet::load(tile + j * lanes + p * width));
+  for (int p = 0; p < packets; ++p) {
+    exponential(Packet::load(highest + p * width) - m[p]).store(rescale + p * width);
+    m[p].store(highest + p * width);
+    l[p] = Packet::all(Scalar(0));
+  }
+  for (Index j = 0; j < keys; ++j)
+    for (int p = 0; p < packets; ++p) {
+      Scalar* at = tile + j * lanes + p * width;
+      const Packet e = exponential(Packet::load(at) - m[p]);
+      e.store(at);
+      l[p] = l[p] + e;
+    }
+  for (int p = 0; p < packets; ++p)
+    multiply_add(Packet::load(sum + p * width), Packet::load(rescale + p * width), l[p]).store(sum + p * width);
+}
+
+/// tile = exp(tile - m) after m has taken in the tile's maximum; l and what was summed before are brought to the new m:
+/// rescale = exp(m before - m).
+///
+/// m starts at the lowest finite number instead of -inf, so that a row that has seen nothing yet has exp(-inf - m) = 0 and
+/// never forms inf - inf. NaN logits are passed over by the maximum and become NaN in P and l.
+template <class Scalar>
+void softmax_tile(Scalar* tile, Index keys, Index lanes, Scalar* m, Scalar* l, Scalar* rescale) {
+  constexpr Index width = full_width<Scalar>;
+  Index i = 0;
+  for (; i + 4 * width <= lanes; i += 4 * width) softmax_lanes<4>(tile + i, keys, lanes, m + i, l + i, rescale + i);
+  for (; i < lanes; i += width) softmax_lanes<1>(tile + i, keys, lanes, m + i, l + i, rescale + i);
+}
+
+/// Rows [row, row + count) of every head of the group over `keys`. The logits of kept heads are left in their storage.
+template <class Scalar>
+void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, Interval keys, Partial<Scalar> out,
+                  Arena& scratch) {
+  const Stacked s = stacked<Scalar>(group.heads, count, group.past + row, group.mask);
+  const Index width = group.k.width, value_width = group.v.width;
+  Scalar* q = scratch.take<Scalar>(width * s.lanes);                // [E x lanes], scaled
+  Scalar* tile = scratch.take<Scalar>(attend_tile_keys * s.lanes);  // [keys x lanes]
+  Scalar* o = scratch.take_zeroed<Scalar>(value_width * s.lanes);   // [E_v x lanes]
+  Scalar* m = scratch.take<Scalar>(s.lanes);
+  Scalar* l = scratch.take_zeroed<Scalar>(s.lanes);
+  Scalar* rescale = scratch.take<Scalar>(s.lanes);
+  std::fill_n(m, s.lanes, std::numeric_limits<Scalar>::lowest());
+  pack_lanes(q, s, group.q + row * group.q_stride, group.q_stride, width, group.scale);
+
+  bool first = true;
+  for_each_tile(s, keys, [&](Interval in_tile, Coverage coverage) {
+    product_tile(tile, group.k, in_tile, q, s.lanes);
+    if (coverage == Coverage::partial) hide(tile, s, in_tile, -std::numeric_limits<Scalar>::infinity());
+    for (Index h = 0; h < group.heads; ++h)
+      if (group.keeps(h))
+        for (Index key = in_tile.begin; key < in_tile.end; ++key)
+          std::copy_n(tile + (key - in_tile.begin) * s.lanes + h * count, count,
+                      group.kept[h].by_key() + key * group.rows + row);
+    softmax_tile(tile, in_tile.size(), s.lanes, m, l, rescale);
+    if (!first)
+      for (Index e = 0; e < value_width; ++e)
+        transform(
+            s.lanes, o + e * s.lanes, [](auto x, auto y) { return x * y; }, o + e * s.lanes, rescale);
+    first = false;
+    add_values(o, view_of<Scalar>(tile, in_tile.size(), s.lanes, s.lanes), s, group.v, in_tile, coverage);
+  });
+
+  std::copy_n(m, group.heads * count, out.maximum);
+  std::copy_n(l, group.heads * count, out.sum);
+  std::fill_n(out.o, group.heads * count * value_width, Scalar(0));
+  add_lanes(out.o, value_width, count * value_width, s, o, value_width);
+}
+
+}  // namespace heed::inline HEED_ABI::detail
