@@ -32,7 +32,6 @@
 
 #define HEED_ABI_PASTE_(major, minor, isa, checks, errors) v##major##_##minor##_##isa##_##checks##_##errors
 #define HEED_ABI_PASTE(major, minor, isa, checks, errors) HEED_ABI_PASTE_(major, minor, isa, checks, errors)
-#define HEED_ABI \
-  HEED_ABI_PASTE(HEED_VERSION_MAJOR, HEED_VERSION_MINOR, HEED_ABI_ISA, HEED_ABI_CHECKS, HEED_ABI_ERRORS)
+#define HEED_ABI HEED_ABI_PASTE(HEED_VERSION_MAJOR, HEED_VERSION_MINOR, HEED_ABI_ISA, HEED_ABI_CHECKS, HEED_ABI_ERRORS)
 
 namespace heed::inline HEED_ABI {}

@@ -1,7 +1,7 @@
 // Scratch memory: a bump allocator over chained blocks.
 //
-// A block is never moved or freed while the arena lives, so a view into the arena stays valid until its scope ends. Sized well
-// when it is made, an arena allocates nothing afterwards; too small, it chains one more block and keeps it.
+// A block is never moved or freed while the arena lives, so a view into the arena stays valid until its scope ends. Sized
+// well when it is made, an arena allocates nothing afterwards; too small, it chains one more block and keeps it.
 #pragma once
 
 #include <algorithm>

@@ -15,10 +15,11 @@ namespace heed::inline HEED_ABI {
 class Job {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Job>)
-  Job(F&& f)  // NOLINT: a lambda converts to a Job
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Job>) Job(F&& f)  // NOLINT: a lambda converts to a Job
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* object, Index index, int worker) { (*static_cast<std::remove_reference_t<F>*>(object))(index, worker); }) {}
+        call_([](void* object, Index index, int worker) {
+          (*static_cast<std::remove_reference_t<F>*>(object))(index, worker);
+        }) {}
 
   void operator()(Index index, int worker) const { call_(object_, index, worker); }
 

@@ -6,10 +6,10 @@
 #include "errors.hpp"
 
 /// Raises Error with the remaining arguments as its text unless the condition holds. The text is built on failure only.
-#define HEED_EXPECTS(Error, condition, ...)                   \
-  do {                                                        \
-    if (!(condition)) [[unlikely]]                            \
-      ::heed::fail<Error>(__VA_ARGS__);                       \
+#define HEED_EXPECTS(Error, condition, ...) \
+  do {                                      \
+    if (!(condition)) [[unlikely]]          \
+      ::heed::fail<Error>(__VA_ARGS__);     \
   } while (false)
 
 /// A check inside the library, on only under HEED_DEBUG_CHECKS.

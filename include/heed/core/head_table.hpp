@@ -5,17 +5,21 @@
 
 namespace heed::inline HEED_ABI {
 
-/// Seen, not owned: entries[sequence * heads + head].
+/// Seen, not owned: entries[sequence * stride + head].
 template <class Entry>
 struct HeadTable {
   Entry* entries = nullptr;
   Index sequences = 0;
   Index heads = 0;
+  Index stride = heads;
 
   Entry& at(Index sequence, Index head) const {
     HEED_DEBUG_CHECK(sequence < sequences && head < heads);
-    return entries[sequence * heads + head];
+    return entries[sequence * stride + head];
   }
+
+  /// The heads [begin, begin + count) of every sequence.
+  HeadTable heads_of(Index begin, Index count) const { return {entries + begin, sequences, count, stride}; }
 
   /// A table in the arena, its entries default-constructed.
   static HeadTable make(Arena& arena, Index sequences, Index heads) {
@@ -23,7 +27,8 @@ struct HeadTable {
   }
 };
 
-/// The rows of one head of one sequence, and where their gradient is added: `gradient` has no rows unless backward will come.
+/// The rows of one head of one sequence, and where their gradient is added: `gradient` has no rows unless backward will
+/// come.
 template <class Scalar>
 struct HeadRows {
   const Scalar* data = nullptr;  // [rows x width], row after row `stride` apart

@@ -32,11 +32,13 @@ MutableView<Scalar> mutable_view_of(Scalar* data, Index rows, Index cols, Index 
   return MutableView<Scalar>(data, rows, cols, Eigen::OuterStride<>(stride));
 }
 
-/// A view of any Eigen object that is row-major with touching columns. Anything else would be copied, so it does not compile.
+/// A view of any Eigen object that is row-major with touching columns. Anything else would be copied, so it does not
+/// compile.
 template <class Derived>
 View<typename Derived::Scalar> view_of(const Eigen::MatrixBase<Derived>& matrix) {
-  static_assert(bool(Derived::IsRowMajor) && bool(Eigen::internal::traits<Derived>::Flags & Eigen::DirectAccessBit),
-                "heed: pass a row-major matrix (heed::Matrix) or a block of one; evaluate an expression into a heed::Matrix first");
+  static_assert(
+      bool(Derived::IsRowMajor) && bool(Eigen::internal::traits<Derived>::Flags & Eigen::DirectAccessBit),
+      "heed: pass a row-major matrix (heed::Matrix) or a block of one; evaluate an expression into a heed::Matrix first");
   HEED_DEBUG_CHECK(matrix.derived().innerStride() == 1);
   return view_of(matrix.derived().data(), matrix.rows(), matrix.cols(), matrix.derived().outerStride());
 }
@@ -57,7 +59,8 @@ View<Scalar> rows_of(const View<Scalar>& view, Index begin, Index count) {
 }
 template <class Scalar>
 MutableView<Scalar> rows_of(const MutableView<Scalar>& view, Index begin, Index count) {
-  return mutable_view_of(const_cast<Scalar*>(view.data()) + begin * view.outerStride(), count, view.cols(), view.outerStride());
+  return mutable_view_of(const_cast<Scalar*>(view.data()) + begin * view.outerStride(), count, view.cols(),
+                         view.outerStride());
 }
 
 /// Columns [begin, begin + count) of a view.

@@ -1,4 +1,4 @@
-// An executor together with one scratch arena for each of its workers.
+// An executor together with one scratch arena for each of its workers. Without an executor the calling thread does it all.
 #pragma once
 
 #include <vector>
@@ -11,11 +11,12 @@ namespace heed::inline HEED_ABI {
 class Workers {
  public:
   /// scratch_bytes: what each worker's arena holds before it has to grow.
-  explicit Workers(Executor& executor, std::size_t scratch_bytes = std::size_t(1) << 18)
-      : executor_(&executor) {
-    arenas_.reserve(static_cast<std::size_t>(executor.workers()));
-    for (int worker = 0; worker < executor.workers(); ++worker) arenas_.emplace_back(scratch_bytes);
+  explicit Workers(Executor* executor = nullptr, std::size_t scratch_bytes = std::size_t(1) << 20) : executor_(executor) {
+    const int workers = executor == nullptr ? 1 : executor->workers();
+    arenas_.reserve(static_cast<std::size_t>(workers));
+    for (int worker = 0; worker < workers; ++worker) arenas_.emplace_back(scratch_bytes);
   }
+  explicit Workers(Executor& executor) : Workers(&executor) {}
 
   int size() const { return static_cast<int>(arenas_.size()); }
 
@@ -27,10 +28,10 @@ class Workers {
       const Arena::Scope scope(scratch);
       job(index, scratch);
     };
-    if (jobs == 1)
-      in_scope(0, 0);
-    else if (jobs > 1)
+    if (executor_ != nullptr && jobs > 1)
       executor_->run(jobs, in_scope);
+    else
+      Serial().run(jobs, in_scope);
   }
 
   /// Blocks over all arenas: grows when an arena was too small.

@@ -1,7 +1,7 @@
 // Eigen's packets as a value type: the lanes in which ops compute.
 //
-// Loops over lanes are written here so that a result never depends on where memory lies: every element goes through the same
-// instructions at any address, and sums have one order. Without SIMD a packet is one scalar and the same code runs.
+// Loops over lanes are written here so that a result never depends on where memory lies: every element goes through the
+// same instructions at any address, and sums have one order. Without SIMD a packet is one scalar and the same code runs.
 #pragma once
 
 #include <Eigen/Core>
@@ -112,14 +112,16 @@ Scalar sum_over(Index n, F&& f, const Scalar* first, const In*... in) {
 /// a . b
 template <class Scalar>
 Scalar dot(const Scalar* a, const Scalar* b, Index n) {
-  return sum_over(n, [](auto x, auto y) { return x * y; }, a, b);
+  return sum_over(
+      n, [](auto x, auto y) { return x * y; }, a, b);
 }
 
 /// y += factor x
 template <class Scalar>
 void add_scaled(Scalar* y, Scalar factor, const Scalar* x, Index n) {
   const auto f = Lanes<Scalar>::all(factor);
-  transform(n, y, [&](auto y_i, auto x_i) { return multiply_add(f, x_i, y_i); }, y, x);
+  transform(
+      n, y, [&](auto y_i, auto x_i) { return multiply_add(f, x_i, y_i); }, y, x);
 }
 
 }  // namespace heed::inline HEED_ABI::detail

@@ -3,8 +3,8 @@
 //   accumulate        C [M x N] += A [M x K]  B [K x N]        A has any strides; rows of B and C are contiguous
 //   accumulate_dots   C [M x N] += A [M x K] (B [N x K])^T     rows of A and B are contiguous; for few rows of A
 //
-// In `accumulate` an element of C takes its K terms one after another, in order, by one multiply-add each. So its bits depend
-// neither on M, nor on how rows, columns or K are cut into blocks, nor on addresses.
+// In `accumulate` an element of C takes its K terms one after another, in order, by one multiply-add each. So its bits
+// depend neither on M, nor on how rows, columns or K are cut into blocks, nor on addresses.
 #pragma once
 
 #include <utility>
@@ -32,7 +32,7 @@ template <int width, int rows, int packets, class Scalar>
 void accumulate_block(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index K) {
   using Packet = Lanes<Scalar, width>;
   const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... P>(
-                        std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<P...>) {
+      std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<P...>) {
     constexpr std::size_t n = sizeof...(P);
     Packet sum[] = {Packet::load(c + Index(I / n) * c_row + Index(I % n) * width)...};
     const Scalar* a_k[] = {(a.data + Index(R) * a.row)...};
@@ -52,7 +52,7 @@ template <int width, int packets, class Scalar>
 void accumulate_columns(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index K) {
   const auto block = [&]<int rows>(Index i) {
     accumulate_block<width, rows, packets>(c + i * c_row, c_row, Strided<Scalar>{a.data + i * a.row, a.row, a.col}, b,
-                                            b_row, K);
+                                           b_row, K);
   };
   Index i = 0;
   for (; i + product_rows <= M; i += product_rows) block.template operator()<product_rows>(i);
@@ -85,7 +85,7 @@ void dots_block(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scal
   using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
   const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... J>(
-                        std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<J...>) {
+      std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<J...>) {
     constexpr std::size_t n = sizeof...(J);
     Packet sum[] = {((void)I, Packet::all(Scalar(0)))...};
     Index k = 0;
@@ -108,8 +108,7 @@ void accumulate_dots(Scalar* c, Index c_row, const Scalar* a, Index a_row, const
                      Index K) {
   const auto rows_from = [&]<int rows>(Index i) {
     Index j = 0;
-    for (; j + 4 <= N; j += 4)
-      dots_block<rows, 4>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
+    for (; j + 4 <= N; j += 4) dots_block<rows, 4>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
     for (; j < N; ++j) dots_block<rows, 1>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
   };
   Index i = 0;

@@ -1,0 +1,305 @@
+// A mixer chosen at run time: one virtual call per layer, everything behind it the typed mixer.
+//
+// AnyMixer<Scalar> has the companions of a mixer, each holding the typed one; its Config holds the mixer itself. So a Block
+// of it, and two of them SideBySide, work like any other.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "initialise.hpp"
+#include "side_by_side.hpp"
+
+namespace heed::inline HEED_ABI {
+
+namespace detail {
+
+/// A value of a type that only its maker knows. Copies are deep.
+class Held {
+ public:
+  Held() = default;
+  template <class T, class... Arguments>
+  static Held make(Arguments&&... arguments) {
+    Held held;
+    held.self_ = std::make_unique<As<T>>(std::forward<Arguments>(arguments)...);
+    return held;
+  }
+  Held(const Held& other) : self_(other.self_ ? other.self_->clone() : nullptr) {}
+  Held& operator=(const Held& other) {
+    Held copy(other);
+    self_ = std::move(copy.self_);
+    return *this;
+  }
+  Held(Held&&) = default;
+  Held& operator=(Held&&) = default;
+  ~Held() = default;
+
+  template <class T>
+  T& as() const {
+    return static_cast<As<T>&>(*self_).value;
+  }
+
+ private:
+  struct Any {
+    virtual ~Any() = default;
+    virtual std::unique_ptr<Any> clone() const = 0;
+  };
+  template <class T>
+  struct As final : Any {
+    template <class... Arguments>
+    explicit As(Arguments&&... arguments) : value(std::forward<Arguments>(arguments)...) {}
+    std::unique_ptr<Any> clone() const override { return std::make_unique<As>(*this); }
+    T value;
+  };
+  std::unique_ptr<Any> self_;
+};
+
+template <class Scalar>
+struct NamedTensor {
+  std::string name;
+  Role role;
+  Matrix<Scalar>* tensor;
+};
+
+}  // namespace detail
+
+template <class Scalar>
+struct AnyMixer {
+  using consumes = runtime_signals;
+  using publishes = runtime_signals;
+
+  class Erased;
+
+  struct Config {
+    std::shared_ptr<const Erased> mixer;
+  };
+
+  struct AnyParams {
+    std::shared_ptr<const Erased> mixer;
+    detail::Held held;
+
+    AnyParams() = default;
+    AnyParams(const Shape& shape, const Config& config) : mixer(config.mixer), held(mixer->make_params(shape)) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      const std::array<std::vector<detail::NamedTensor<Scalar>>, sizeof...(P)> lists{p.tensors()...};
+      visit_lists(f, lists, std::index_sequence_for<P...>(), p...);
+    }
+
+   private:
+    std::vector<detail::NamedTensor<Scalar>> tensors() const {
+      return mixer ? mixer->tensors(held) : std::vector<detail::NamedTensor<Scalar>>();
+    }
+    template <class F, class Lists, std::size_t... I, class... P>
+    static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, P&...) {
+      for (std::size_t t = 0; t < lists[0].size(); ++t)
+        f(std::string_view(lists[0][t].name), lists[0][t].role,
+          static_cast<std::conditional_t<std::is_const_v<P>, const Matrix<Scalar>&, Matrix<Scalar>&>>(
+              *lists[I][t].tensor)...);
+    }
+  };
+
+  struct AnyCache {
+    std::shared_ptr<const Erased> mixer;
+    detail::Held held;
+
+    AnyCache(const Shape& shape, const Config& config, const CacheSize& size)
+        : mixer(config.mixer), held(mixer->make_cache(shape, size)) {}
+    Index bytes() const { return mixer->bytes(held); }
+  };
+
+  struct AnyRecord {
+    detail::Held held;
+  };
+
+  template <class S>
+  using Params = AnyParams;
+  template <class S>
+  using Cache = AnyCache;
+  template <class S>
+  using Record = AnyRecord;
+  using AnyCall = Call<AnyMixer, Scalar>;
+
+  /// A mixer with its config, behind virtual functions.
+  class Erased {
+   public:
+    virtual ~Erased() = default;
+    virtual LayerSignals signals() const = 0;
+    virtual std::span<const SignalInfo> infos() const = 0;
+    virtual std::string describe() const = 0;
+    virtual void check(const Shape& shape, std::string_view layer) const = 0;
+    virtual bool sees_ahead() const = 0;
+    virtual Index scratch_per_row(const Shape& shape) const = 0;
+    virtual CachePlan plan(const Shape& shape) const = 0;
+    virtual void mark_published(std::string_view signal, Alignment alignment, const Shape& shape,
+                                std::span<unsigned char> heads) const = 0;
+    virtual void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
+                           std::span<unsigned char> heads) const = 0;
+    virtual detail::Held make_params(const Shape& shape) const = 0;
+    virtual detail::Held make_cache(const Shape& shape, const CacheSize& size) const = 0;
+    virtual detail::Held make_record() const = 0;
+    virtual Index bytes(const detail::Held& cache) const = 0;
+    virtual std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const = 0;
+    virtual void initialise(const Shape& shape, detail::Held& params, const Initialiser& initialiser) const = 0;
+    virtual void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const = 0;
+    virtual void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
+                          detail::Held& gradients) const = 0;
+  };
+
+  template <class Mixer>
+  class Typed final : public Erased {
+   public:
+    explicit Typed(typename Mixer::Config config) : config_(std::move(config)) {
+      if constexpr (std::same_as<typename Mixer::consumes, runtime_signals>)
+        lists_ = Mixer::template lists<Scalar>(config_);
+    }
+
+    LayerSignals signals() const override {
+      if constexpr (std::same_as<typename Mixer::consumes, runtime_signals>)
+        return {lists_.taps, lists_.names};
+      else
+        return signals_of<Mixer>(config_);
+    }
+    std::span<const SignalInfo> infos() const override {
+      if constexpr (std::same_as<typename Mixer::consumes, runtime_signals>)
+        return lists_.infos;
+      else
+        return signal_infos_of<Mixer, Scalar>(config_);
+    }
+    std::string describe() const override { return heed::describe<Mixer>(config_); }
+    void check(const Shape& shape, std::string_view layer) const override { check_config<Mixer>(shape, config_, layer); }
+    bool sees_ahead() const override { return heed::sees_ahead<Mixer>(config_); }
+    Index scratch_per_row(const Shape& shape) const override { return heed::scratch_per_row<Mixer>(shape, config_); }
+    CachePlan plan(const Shape& shape) const override { return Mixer::plan(shape, config_); }
+    void mark_published(std::string_view signal, Alignment alignment, const Shape& shape,
+                        std::span<unsigned char> heads) const override {
+      heed::mark_published<Mixer>(signal, alignment, shape, config_, heads);
+    }
+    void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
+                   std::span<unsigned char> heads) const override {
+      heed::mark_read<Mixer>(tap, alignment, shape, config_, heads);
+    }
+    detail::Held make_params(const Shape& shape) const override { return detail::Held::make<TypedParams>(shape, config_); }
+    detail::Held make_cache(const Shape& shape, const CacheSize& size) const override {
+      return detail::Held::make<TypedCache>(shape, config_, size);
+    }
+    detail::Held make_record() const override {
+      detail::Held record = detail::Held::make<TypedRecord>();
+      heed::prepare_record<Mixer>(config_, record.as<TypedRecord>());
+      return record;
+    }
+    Index bytes(const detail::Held& cache) const override { return cache.as<TypedCache>().bytes(); }
+    std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const override {
+      std::vector<detail::NamedTensor<Scalar>> list;
+      visit(
+          [&](std::string_view name, Role role, Matrix<Scalar>& tensor) {
+            list.push_back({std::string(name), role, &tensor});
+          },
+          params.as<TypedParams>());
+      return list;
+    }
+    void initialise(const Shape& shape, detail::Held& params, const Initialiser& initialiser) const override {
+      initialiser.run_here<Mixer>(shape, config_, params.as<TypedParams>());
+    }
+    void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const override {
+      Mixer::template apply<Scalar>(typed(call), x, y);
+    }
+    void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
+                  detail::Held& gradients) const override {
+      Mixer::template backward<Scalar>(typed(call), x, d_y, d_x, gradients.as<TypedParams>());
+    }
+
+   private:
+    using TypedParams = typename Mixer::template Params<Scalar>;
+    using TypedCache = typename Mixer::template Cache<Scalar>;
+    using TypedRecord = typename Mixer::template Record<Scalar>;
+
+    Call<Mixer, Scalar> typed(const AnyCall& call) const {
+      return {call.shape,
+              config_,
+              call.params.held.template as<TypedParams>(),
+              Inputs<Scalar, typename Mixer::consumes>(call.inputs.tables()),
+              Outputs<Scalar, typename Mixer::publishes>(call.outputs.tables()),
+              call.cache.held.template as<TypedCache>(),
+              call.record.held.template as<TypedRecord>(),
+              call.pass};
+    }
+
+    typename Mixer::Config config_;
+    RuntimeLists lists_;
+  };
+
+  static LayerSignals signals(const Config& config) { return config.mixer->signals(); }
+  template <class S>
+  static std::span<const SignalInfo> infos(const Config& config) {
+    return config.mixer->infos();
+  }
+  static std::string describe(const Config& config) { return config.mixer->describe(); }
+  static void check(const Shape& shape, const Config& config, std::string_view layer) {
+    HEED_EXPECTS(ConfigError, config.mixer != nullptr, layer, ": expected a mixer, found none");
+    config.mixer->check(shape, layer);
+  }
+  static bool sees_ahead(const Config& config) { return config.mixer->sees_ahead(); }
+  static Index scratch_per_row(const Shape& shape, const Config& config) { return config.mixer->scratch_per_row(shape); }
+  static CachePlan plan(const Shape& shape, const Config& config) { return config.mixer->plan(shape); }
+  static void mark_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                             std::span<unsigned char> heads) {
+    config.mixer->mark_published(signal, alignment, shape, heads);
+  }
+  static void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                        std::span<unsigned char> heads) {
+    config.mixer->mark_read(tap, alignment, shape, heads);
+  }
+  static void prepare_record(const Config& config, AnyRecord& record) { record.held = config.mixer->make_record(); }
+  static void initialise(const Shape& shape, const Config& config, AnyParams& params, const Initialiser& initialiser) {
+    config.mixer->initialise(shape, params.held, initialiser);
+  }
+  template <class S>
+  static void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) {
+    call.config.mixer->apply(call, x, y);
+  }
+  template <class S>
+  static void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
+                       AnyParams& gradients) {
+    call.config.mixer->backward(call, x, d_y, d_x, gradients.held);
+  }
+};
+
+/// A mixer and its config, before the scalar is known: choose<StandardAttention>({.scores = {.mask = window(64)}}).
+template <class Mixer>
+struct Choice {
+  typename Mixer::Config config;
+
+  template <class Scalar>
+  typename AnyMixer<Scalar>::Config erased() const {
+    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Mixer>>(config)};
+  }
+};
+template <class Mixer>
+Choice<Mixer> choose(typename Mixer::Config config = {}) {
+  return {std::move(config)};
+}
+
+/// Two choices on disjoint heads of one layer.
+template <class First, class Second>
+struct PairChoice {
+  First first;
+  Second second;
+  Index second_kv_heads;
+
+  template <class Scalar>
+  typename AnyMixer<Scalar>::Config erased() const {
+    using Pair = SideBySide<AnyMixer<Scalar>, AnyMixer<Scalar>>;
+    typename Pair::Config config{second_kv_heads, first.template erased<Scalar>(), second.template erased<Scalar>()};
+    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair>>(std::move(config))};
+  }
+};
+template <class First, class Second>
+PairChoice<First, Second> choose_side_by_side(First first, Second second, Index second_kv_heads = HeadSplit::half) {
+  return {std::move(first), std::move(second), second_kv_heads};
+}
+
+}  // namespace heed::inline HEED_ABI

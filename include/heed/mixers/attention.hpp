@@ -1,0 +1,109 @@
+// y += (A V) W_o,   A from Scores, V from Values
+//
+//   x [T x D]   A [T x S] per query head   V [S x E] per kv head   A V [T x H E]   W_o [H E x D]
+// Where the probabilities come from and where the value rows come from are two choices; the menu is their product.
+// Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.2.
+#pragma once
+
+#include "computed_scores.hpp"
+#include "projected_values.hpp"
+#include "reach.hpp"
+
+namespace heed::inline HEED_ABI {
+
+template <class Scores = ComputedScores, class Values = ProjectedValues>
+struct Attention {
+  using consumes = join<typename Scores::consumes, typename Values::consumes>;
+  using publishes = signals<values, scores>;
+
+  struct Config {
+    typename Scores::Config scores = {};
+    typename Values::Config values = {};
+  };
+
+  template <class Scalar>
+  struct Params {
+    typename Scores::template Params<Scalar> scores;
+    typename Values::template Params<Scalar> values;
+    Matrix<Scalar> w_o;  // [H E x D]
+
+    Params() = default;
+    Params(const Shape& shape, const Config& config)
+        : scores(shape, config.scores), values(shape, config.values), w_o(shape.q_width(), shape.width) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      heed::visit(f, p.scores...);
+      heed::visit(f, p.values...);
+      f("w_o", Role::output, p.w_o...);
+    }
+  };
+
+  template <class Scalar>
+  struct Cache {
+    typename Scores::template Cache<Scalar> scores;
+    typename Values::template Cache<Scalar> values;
+
+    Cache(const Shape& shape, const Config& config, const CacheSize& size)
+        : scores(shape, config.scores, size), values(shape, config.values, size) {}
+    Index bytes() const { return scores.bytes() + values.bytes(); }
+  };
+  static CachePlan plan(const Shape& shape, const Config& config) {
+    return Scores::plan(shape, config.scores) + Values::plan(shape, config.values);
+  }
+
+  static void check(const Shape& shape, const Config& config, std::string_view layer) {
+    check_config<Scores>(shape, config.scores, layer);
+    check_config<Values>(shape, config.values, layer);
+  }
+  static std::string describe(const Config&) {
+    return "attention(" + std::string(Scores::name) + ", " + std::string(Values::name) + ")";
+  }
+  static bool sees_ahead(const Config& config) { return heed::sees_ahead<Scores>(config.scores); }
+
+  template <class Scalar>
+  struct Record {
+    typename Scores::template Record<Scalar> scores;
+    typename Values::template Record<Scalar> values;
+    HeadTable<HeadRows<Scalar>> v;  // per (sequence, kv head) [S x E]
+    const Scalar* o = nullptr;      // [T x H E]
+  };
+
+  template <class Scalar>
+  static void apply(const Call<Attention, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> y) {
+    const Pass& pass = call.pass;
+    const auto a = Scores::template apply<Scalar>(scores_of(call), x);                    // per query head [T x S]
+    const auto v = Values::template apply<Scalar>(values_of(call), x);                    // per kv head [S x E]
+    MutableView<Scalar> o = pass.record().zeros<Scalar>(x.rows(), call.shape.q_width());  // [T x H E]
+    attend(a, v, pass.rows, o, pass.workers);
+    linear(o, call.params.w_o, y, pass.workers);
+    call.record.v = v;
+    call.record.o = o.data();
+  }
+
+  template <class Scalar>
+  static void backward(const Call<Attention, Scalar>& call, const View<Scalar>& x, const View<Scalar>& d_y,
+                       MutableView<Scalar> d_x, Params<Scalar>& gradients) {
+    const Pass& pass = call.pass;
+    const Index width = call.shape.q_width();
+    const Arena::Scope scope(pass.scratch);
+    const View<Scalar> o = view_of(call.record.o, x.rows(), width, width);  // [T x H E]
+    // y += o w_o   =>   d_o += d_y w_o^T,  d_w_o += o^T d_y
+    MutableView<Scalar> d_o = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x H E]
+    linear_backward(o, call.params.w_o, d_y, d_o, gradients.w_o, pass.workers);
+    // o = a v   =>   d_a, d_v; then back through where a and v came from
+    Scores::template backward<Scalar>(scores_of(call), x, call.record.v, o, view_of(d_o), d_x, gradients.scores);
+    Values::template backward<Scalar>(values_of(call), x, d_x, gradients.values);
+  }
+
+ private:
+  template <class Scalar>
+  static Call<Scores, Scalar> scores_of(const Call<Attention, Scalar>& call) {
+    return part_of<Scores>(call, call.config.scores, call.params.scores, call.cache.scores, call.record.scores);
+  }
+  template <class Scalar>
+  static Call<Values, Scalar> values_of(const Call<Attention, Scalar>& call) {
+    return part_of<Values>(call, call.config.values, call.params.values, call.cache.values, call.record.values);
+  }
+};
+
+}  // namespace heed::inline HEED_ABI

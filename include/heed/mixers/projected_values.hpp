@@ -1,0 +1,74 @@
+// V = x W_v
+//
+//   x [T x D]   W_v [D x G E]   V [S x E] per kv head, cached
+// Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2; grouped heads: Ainslie et al. 2023 (arXiv 2305.13245).
+#pragma once
+
+#include "../ops/linear.hpp"
+#include "mixer.hpp"
+
+namespace heed::inline HEED_ABI {
+
+/// The values are a projection of the layer's own input.
+struct ProjectedValues {
+  static constexpr std::string_view name = "projected values";
+  using consumes = signals<>;
+  using publishes = signals<values>;
+
+  struct Config {};
+
+  template <class Scalar>
+  struct Params {
+    Matrix<Scalar> w_v;  // [D x G E]
+
+    Params() = default;
+    Params(const Shape& shape, const Config&) : w_v(shape.width, shape.kv_width()) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      f("w_v", Role::matrix, p.w_v...);
+    }
+  };
+
+  template <class Scalar>
+  struct Cache {
+    CachedRows<Scalar> v;
+
+    Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.head_width) {}
+    Index bytes() const { return v.bytes(); }
+  };
+  static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
+
+  template <class Scalar>
+  struct Record {
+    Scalar* d_v = nullptr;  // [T x G E] where attention and readers above add
+  };
+
+  /// Returns the visible value rows [S x E] of every (sequence, kv head) and publishes them.
+  template <class Scalar>
+  static HeadTable<HeadRows<Scalar>> apply(const Call<ProjectedValues, Scalar>& call, const View<Scalar>& x) {
+    const Pass& pass = call.pass;
+    const Arena::Scope scope(pass.scratch);
+    MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), call.shape.kv_width());  // [T x G E]
+    linear(x, call.params.w_v, v, pass.workers);
+
+    const auto table = call.outputs.template get<values>().table;
+    call.cache.v.append_to(table, pass, view_of(v));
+    if (pass.training()) {
+      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), call.shape.kv_width());  // [T x G E]
+      set_gradients(table, pass, d_v);
+      call.record.d_v = d_v.data();
+    }
+    return table;
+  }
+
+  template <class Scalar>
+  static void backward(const Call<ProjectedValues, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> d_x,
+                       Params<Scalar>& gradients) {
+    const Index width = call.shape.kv_width();
+    const View<Scalar> d_v = view_of(static_cast<const Scalar*>(call.record.d_v), x.rows(), width, width);  // [T x G E]
+    // v = x w_v   =>   d_x += d_v w_v^T,  d_w_v += x^T d_v
+    linear_backward(x, call.params.w_v, d_v, d_x, gradients.w_v, call.pass.workers);
+  }
+};
+
+}  // namespace heed::inline HEED_ABI

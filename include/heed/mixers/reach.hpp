@@ -1,0 +1,160 @@
+// Which heads of a layer a mixer publishes and reads: checked when a stack is built, on the one layer a tap has found.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mixer.hpp"
+
+namespace heed::inline HEED_ABI {
+
+template <class Scalar>
+class Inputs<Scalar, runtime_signals> {
+ public:
+  explicit Inputs(std::span<const SignalTable> tables) : tables_(tables) {}
+  std::span<const SignalTable> tables() const { return tables_; }  // in the order of the mixer's taps
+
+ private:
+  std::span<const SignalTable> tables_;
+};
+
+template <class Scalar>
+class Outputs<Scalar, runtime_signals> {
+ public:
+  explicit Outputs(std::span<const SignalTable> tables) : tables_(tables) {}
+  std::span<const SignalTable> tables() const { return tables_; }  // in the order of the mixer's signals
+
+ private:
+  std::span<const SignalTable> tables_;
+};
+
+/// The lists of a mixer made of mixers that are known at run time only.
+struct RuntimeLists {
+  std::vector<TapInfo> taps;
+  std::vector<std::string_view> names;
+  std::vector<SignalInfo> infos;
+};
+
+/// What a component consumes and publishes, from its type or from its config.
+template <class Component>
+LayerSignals signals_of([[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::signals(config); })
+    return Component::signals(config);
+  else
+    return layer_signals<Component>();
+}
+
+/// How to make the tables of what a component publishes, in the order of its signals.
+template <class Component, class Scalar>
+std::span<const SignalInfo> signal_infos_of([[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::template infos<Scalar>(config); })
+    return Component::template infos<Scalar>(config);
+  else
+    return signal_infos<Scalar, typename Component::publishes>::table;
+}
+
+/// A readable name: the component's own description, or its name.
+template <class Component>
+std::string describe([[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::describe(config); })
+    return Component::describe(config);
+  else if constexpr (requires { std::string(Component::name); })
+    return std::string(Component::name);
+  else
+    return "mixer";
+}
+
+inline bool same_tap(const TapInfo& a, const TapInfo& b) {
+  return a.source == b.source && a.name == b.name && a.signal == b.signal;
+}
+
+/// The entries that belong to a mixer's own heads in a table of this alignment.
+inline HeadRange own_heads(Alignment alignment, const Shape& shape) {
+  switch (alignment) {
+    case Alignment::kv_heads:
+      return shape.kv_heads;
+    case Alignment::heads_from_first:
+      return shape.heads;
+    case Alignment::layer:
+      break;
+  }
+  return {0, 1};
+}
+
+/// The entries that a mixer reads from a table of this alignment.
+inline HeadRange read_heads(Alignment alignment, const Shape& shape) {
+  return alignment == Alignment::heads_from_first ? HeadRange{0, shape.heads.count} : own_heads(alignment, shape);
+}
+
+/// Sets heads[h] for the heads of `signal` that the component publishes.
+template <class Component>
+void mark_published(std::string_view signal, Alignment alignment, const Shape& shape,
+                    [[maybe_unused]] const typename Component::Config& config, std::span<unsigned char> heads) {
+  if constexpr (requires { Component::mark_published(signal, alignment, shape, config, heads); }) {
+    Component::mark_published(signal, alignment, shape, config, heads);
+  } else if (signals_of<Component>(config).publishes_signal(signal)) {
+    const HeadRange own = own_heads(alignment, shape);
+    for (Index h = own.begin; h < own.begin + own.count; ++h) heads[static_cast<std::size_t>(h)] = 1;
+  }
+}
+
+/// Sets heads[h] for the heads that the component reads through `tap`.
+template <class Component>
+void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
+               [[maybe_unused]] const typename Component::Config& config, std::span<unsigned char> heads) {
+  if constexpr (requires { Component::mark_read(tap, alignment, shape, config, heads); }) {
+    Component::mark_read(tap, alignment, shape, config, heads);
+  } else {
+    for (const TapInfo& own : signals_of<Component>(config).consumes)
+      if (same_tap(own, tap)) {
+        const HeadRange read = read_heads(alignment, shape);
+        for (Index h = read.begin; h < read.begin + read.count; ++h) heads[static_cast<std::size_t>(h)] = 1;
+      }
+  }
+}
+
+/// Raises ConfigError if the component cannot work with these sizes; `layer` names it in the error.
+template <class Component>
+void check_config([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,
+                  [[maybe_unused]] std::string_view layer) {
+  if constexpr (requires { Component::check(shape, config, layer); }) Component::check(shape, config, layer);
+}
+
+/// Whether a row of the component may depend on later rows, so that sequences have to come whole.
+template <class Component>
+bool sees_ahead([[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::sees_ahead(config); })
+    return Component::sees_ahead(config);
+  else
+    return false;
+}
+
+/// Scratch scalars per new row that the component needs beyond a few activations of the shape's widths.
+template <class Component>
+Index scratch_per_row([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::scratch_per_row(shape, config); })
+    return Component::scratch_per_row(shape, config);
+  else
+    return 0;
+}
+
+/// Readies a record whose type is known at run time only, so that no call has to allocate it.
+template <class Component, class Record>
+void prepare_record([[maybe_unused]] const typename Component::Config& config, [[maybe_unused]] Record& record) {
+  if constexpr (requires { Component::prepare_record(config, record); }) Component::prepare_record(config, record);
+}
+
+/// The part of a mixer's table that belongs to the kv heads [begin, begin + count) of the mixer.
+inline SignalTable narrowed(const SignalTable& table, const SignalInfo& info, Index begin, Index count, Index group) {
+  if (info.alignment == Alignment::layer) return table;
+  const Index per_kv_head = info.alignment == Alignment::kv_heads ? 1 : group;
+  SignalTable part = table;
+  part.entries =
+      static_cast<unsigned char*>(table.entries) + static_cast<std::size_t>(begin * per_kv_head) * info.entry_bytes;
+  part.heads = count * per_kv_head;
+  if (table.wanted != nullptr) part.wanted = table.wanted + begin * per_kv_head;
+  return part;
+}
+
+}  // namespace heed::inline HEED_ABI

@@ -1,0 +1,50 @@
+// The sizes that all layers of a model share, and the options of its caches and tapes.
+#pragma once
+
+#include "../core/executor.hpp"
+#include "../mixers/shape.hpp"
+
+namespace heed::inline HEED_ABI {
+
+/// What all layers share. Zero means: as stated.
+struct Sizes {
+  Index width = 0;       // D
+  Index heads = 0;       // H
+  Index kv_heads = 0;    // G; 0: H
+  Index head_width = 0;  // E; 0: D / H
+  Index hidden = 0;      // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
+
+  /// The shape of a whole layer. Raises ConfigError if the sizes do not fit together.
+  Shape shape() const {
+    HEED_EXPECTS(ConfigError, width >= 1, "width: expected 1 or more, found ", width);
+    HEED_EXPECTS(ConfigError, heads >= 1, "heads: expected 1 or more, found ", heads);
+    const Index groups = kv_heads == 0 ? heads : kv_heads;
+    HEED_EXPECTS(ConfigError, groups >= 1 && heads % groups == 0, "kv_heads: expected a divisor of heads = ", heads,
+                 ", found ", kv_heads);
+    HEED_EXPECTS(ConfigError, head_width > 0 || (head_width == 0 && width % heads == 0),
+                 "head_width: expected 1 or more, or width divisible by heads; found head_width ", head_width, ", width ",
+                 width, ", heads ", heads);
+    HEED_EXPECTS(ConfigError, hidden >= 0, "hidden: expected 0 or more, found ", hidden);
+    return {.width = width,
+            .head_width = head_width == 0 ? width / heads : head_width,
+            .group = heads / groups,
+            .hidden = hidden == 0 ? (8 * width / 3 + 15) / 16 * 16 : hidden,
+            .heads = {0, heads},
+            .kv_heads = {0, groups}};
+  }
+};
+
+struct CacheOptions {
+  Index sequences = 1;
+  Index positions = 0;                 // that each sequence can hold
+  Index rows = 1;                      // new rows of the largest call that must not allocate
+  Index checkpoints = 1;               // marks that stay good at a time
+  Executor* executor = nullptr;        // who runs the jobs; nobody: the calling thread
+  Index score_bytes = Index(1) << 24;  // scratch for scores that layers above read: longer inputs are fed in slices
+};
+
+struct TapeOptions {
+  Executor* executor = nullptr;
+};
+
+}  // namespace heed::inline HEED_ABI
