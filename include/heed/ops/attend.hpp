@@ -215,6 +215,28 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
   });
 }
 
+/// What the four functions above take from a worker's arena at most, for up to `rows` new rows and `keys` keys in each of
+/// `sequences` sequences. Sized so, arenas never grow.
+template <class Scalar>
+std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
+                                 Index value_width) {
+  using namespace detail;
+  if (kv_heads == 0) return 0;
+  const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
+  const Index group = heads / kv_heads;
+  const Index block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / group));
+  const Index lanes = (std::max)(stacked<Scalar>(group, block, 0, {}).lanes,
+                                 stacked<Scalar>(1, (std::min)(rows, attend_block_lanes<Scalar>), 0, {}).lanes);
+  const Index cuts = (keys + attend_cut_keys - 1) / attend_cut_keys;
+  const Index partial = Partial<Scalar>::size(group * block, value_width);
+  const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
+                             2 * bytes(attend_tile_keys * lanes) + 4 * bytes(lanes) + bytes(partial) +
+                             bytes((std::min)(group, Index(full_width<Scalar>)) * attend_cut_keys);
+  const std::size_t shared =
+      Arena::bytes_of<AttendPlan>(sequences) + (cuts > 1 ? bytes(sequences * kv_heads * cuts * partial) : 0);
+  return of_job + shared;
+}
+
 /// How the free function attends.
 struct AttendOptions {
   Index heads = 1;
