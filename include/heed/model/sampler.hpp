@@ -49,8 +49,8 @@ Scalar from_order_key(OrderKey<Scalar> key) {
   return std::bit_cast<Scalar>(flip_negative<Scalar>(key));
 }
 
-/// The k largest logits, found by halving what lies between -inf and the largest: as many rounds as a Scalar has bits, and no
-/// memory. -inf and NaN are never kept.
+/// The k largest logits, found by halving what lies between -inf and the largest: as many rounds as a Scalar has bits, and
+/// no memory. -inf and NaN are never kept.
 template <class Scalar>
 Kept<Scalar> keep_largest(Index k, Scalar largest, const Scalar* logits, Index V) {
   const auto count = [&](auto&& holds) {
@@ -89,8 +89,8 @@ class Sampler {
     HEED_EXPECTS(ConfigError, options.top_k >= 0, "top_k: expected 0 or more, found ", options.top_k);
   }
 
-  /// A token in [0, V). Of equal logits the lower token counts as the larger. A logit of -inf or NaN is never chosen, one of inf
-  /// always is. With nothing to choose from the token is 0.
+  /// A token in [0, V). Of equal logits the lower token counts as the larger. A logit of -inf or NaN is never chosen, one
+  /// of inf always is. With nothing to choose from the token is 0.
   ///   logits   [1 x V], V >= 1, else ShapeError
   template <class Row>
   int operator()(const Eigen::MatrixBase<Row>& logits) {
@@ -111,8 +111,9 @@ class Sampler {
     const bool all = options_.top_k == 0 || options_.top_k >= V;
     const auto kept = all ? detail::Kept<Scalar>() : detail::keep_largest(options_.top_k, logits[best], logits, V);
     const auto weight = [&](Index i) {
-      return kept(logits, i) ? std::exp((static_cast<double>(logits[i]) - static_cast<double>(logits[best])) / options_.temperature)
-                             : 0.0;
+      return kept(logits, i)
+                 ? std::exp((static_cast<double>(logits[i]) - static_cast<double>(logits[best])) / options_.temperature)
+                 : 0.0;
     };
     double sum = 0;
     for (Index i = 0; i < V; ++i) sum += weight(i);
