@@ -2,35 +2,36 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
-#include "reference/recurrence_checks.hpp"
-#include "reference/short_conv.hpp"
+#include "../reference/bounds.hpp"
+#include "../reference/central_difference.hpp"
+#include "../reference/executors.hpp"
+#include "../reference/short_conv.hpp"
 
+namespace heed {
 namespace {
 
-using heed::Index;
-using heed::Matrix;
-using heed::mutable_view_of;
-using heed::rows_of;
-using heed::Sequences;
-using heed::view_of;
-using reference::expect_as_good_as_naive;
+using reference::expect_as_exact_as_naive;
+using reference::expect_gradient;
+using reference::random_matrix;
 using reference::same_bits;
-using reference::uniform;
-using reference::Wider;
+using reference::Wide;
 
 template <class Scalar>
 struct Case {
   Matrix<Scalar> x, weight, bias;
 
   Case(Index T, Index C, Index k)
-      : x(uniform<Scalar>(T, C, 1, -2, 2)), weight(uniform<Scalar>(k, C, 2)), bias(uniform<Scalar>(1, C, 3)) {}
-  heed::ShortConvInputs<Scalar> inputs() const { return {view_of(x), view_of(weight), view_of(bias)}; }
-  heed::ShortConvInputs<Scalar> inputs(Index begin, Index count) const {
+      : x(random_matrix<Scalar>(T, C, "x")),
+        weight(random_matrix<Scalar>(k, C, "weight")),
+        bias(random_matrix<Scalar>(1, C, "bias")) {}
+  ShortConvInputs<Scalar> inputs() const { return {view_of(x), view_of(weight), view_of(bias)}; }
+  ShortConvInputs<Scalar> inputs(Index begin, Index count) const {
     return {rows_of(view_of(x), begin, count), view_of(weight), view_of(bias)};
   }
-  Index roundings() const { return weight.rows() + 8; }  // the taps, and those of x / (1 + e^-x)
+  Index operations() const { return weight.rows() + 8; }  // the taps, and those of x / (1 + e^-x)
 };
 
 // One history [(k-1) x C] for each of B sequences, and tables of them.
@@ -40,35 +41,40 @@ struct Histories {
   std::vector<const Scalar*> read;
   std::vector<Scalar*> written;
 
-  Histories(Index B, Index k, Index C, unsigned seed) {
-    for (Index b = 0; b < B; ++b) rows.push_back(uniform<Scalar>(k - 1, C, seed + unsigned(b)));
+  Histories(Index B, Index k, Index C, const std::string& name) {
+    for (Index b = 0; b < B; ++b) rows.push_back(random_matrix<Scalar>(k - 1, C, name + std::to_string(b)));
     for (Matrix<Scalar>& history : rows) {
       read.push_back(history.data());
       written.push_back(history.data());
     }
   }
-  heed::HeadTable<const Scalar*> before() { return {read.data(), Index(read.size()), 1}; }
-  heed::HeadTable<Scalar*> after() { return {written.data(), Index(written.size()), 1}; }
+  HeadTable<const Scalar*> before() { return {read.data(), Index(read.size()), 1}; }
+  HeadTable<Scalar*> after() { return {written.data(), Index(written.size()), 1}; }
 };
 
 template <class Scalar>
-Matrix<Scalar> forward(const Case<Scalar>& at, heed::Division rows, const heed::ShortConvHistory<Scalar>& history = {}) {
-  heed::Serial serial;
-  heed::Workers workers(serial);
+Matrix<Scalar> forward(const Case<Scalar>& at, Division rows, const ShortConvHistory<Scalar>& history = {}) {
+  Serial serial;
+  Workers workers(serial);
   Matrix<Scalar> y = Matrix<Scalar>::Constant(at.x.rows(), at.x.cols(), Scalar(7));
-  heed::short_conv(at.inputs(), rows, history, mutable_view_of(y), workers);
+  short_conv(at.inputs(), rows, history, mutable_view_of(y), workers);
   return y;
 }
 
+// What is in the gradients before backward adds to them.
 template <class Scalar>
-reference::ShortConvGradient<Scalar> backward(const Case<Scalar>& at, heed::Division rows, const Matrix<Scalar>& d_y,
-                                              heed::Executor& executor) {
-  heed::Workers workers(executor);
-  reference::ShortConvGradient<Scalar> d{Matrix<Scalar>::Zero(at.x.rows(), at.x.cols()),
-                                         Matrix<Scalar>::Zero(at.weight.rows(), at.x.cols()),
-                                         Matrix<Scalar>::Zero(1, at.x.cols())};
-  heed::short_conv_backward(at.inputs(), rows, view_of(d_y),
-                            {mutable_view_of(d.x), mutable_view_of(d.weight), mutable_view_of(d.bias)}, workers);
+reference::ShortConvGradient<Scalar> start(const Case<Scalar>& at) {
+  return {random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_x"),
+          random_matrix<Scalar>(at.weight.rows(), at.x.cols(), "d_weight"),
+          random_matrix<Scalar>(1, at.x.cols(), "d_bias")};
+}
+
+template <class Scalar>
+reference::ShortConvGradient<Scalar> backward(const Case<Scalar>& at, Division rows, const Matrix<Scalar>& d_y,
+                                              Executor& executor, reference::ShortConvGradient<Scalar> d) {
+  Workers workers(executor);
+  short_conv_backward(at.inputs(), rows, view_of(d_y),
+                      {mutable_view_of(d.x), mutable_view_of(d.weight), mutable_view_of(d.bias)}, workers);
   return d;
 }
 
@@ -77,60 +83,66 @@ class ShortConv : public testing::Test {};
 using Scalars = testing::Types<float, double>;
 TYPED_TEST_SUITE(ShortConv, Scalars);
 
-TYPED_TEST(ShortConv, equals_its_definition_and_its_gradient) {
+TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
   using Scalar = TypeParam;
-  using W = Wider<Scalar>;
+  using W = Wide<Scalar>;
   for (const Index C : {1, 7, 33, 129})
     for (const Index T : {1, 2, 33})
       for (const Index k : {1, 2, 4}) {
         const Case<Scalar> at(T, C, k);
         const Matrix<W> x = at.x.template cast<W>(), weight = at.weight.template cast<W>(),
                         bias = at.bias.template cast<W>();
-        Histories<Scalar> before(1, k, C, 9);
+        Histories<Scalar> before(1, k, C, "before");
         const Matrix<W> history = before.rows[0].template cast<W>();
-        expect_as_good_as_naive<Scalar>("y", forward(at, Sequences({T}), {.before = before.before()}),
-                                        reference::short_conv(at.x, at.weight, at.bias, before.rows[0]),
-                                        reference::short_conv(x, weight, bias, history), at.roundings());
+        expect_as_exact_as_naive(forward(at, Sequences({T}), {.before = before.before()}),
+                                 reference::short_conv(at.x, at.weight, at.bias, before.rows[0]),
+                                 reference::short_conv(x, weight, bias, history), at.operations());
 
-        const Matrix<Scalar> d_y = uniform<Scalar>(T, C, 4);
-        heed::Serial serial;
-        const auto d = backward(at, Sequences({T}), d_y, serial);
+        const Matrix<Scalar> d_y = random_matrix<Scalar>(T, C, "d_y");
+        Serial serial;
+        const auto from = start(at);
+        const auto d = backward(at, Sequences({T}), d_y, serial, from);
         const auto naive = reference::short_conv_backward(at.x, at.weight, at.bias, d_y);
-        const auto oracle = reference::short_conv_backward<W>(x, weight, bias, d_y.template cast<W>());
-        expect_as_good_as_naive<Scalar>("d_x", d.x, naive.x, oracle.x, at.roundings() + k);
-        expect_as_good_as_naive<Scalar>("d_weight", d.weight, naive.weight, oracle.weight, at.roundings() + T);
-        expect_as_good_as_naive<Scalar>("d_bias", d.bias, naive.bias, oracle.bias, at.roundings() + T);
+        const auto exact = reference::short_conv_backward<W>(x, weight, bias, d_y.template cast<W>());
+        const auto expect_added = [](const auto& found, const auto& before_it, const auto& added, const auto& exactly,
+                                     Index operations) {
+          expect_as_exact_as_naive(found, Matrix<Scalar>(before_it + added),
+                                   Matrix<W>(before_it.template cast<W>() + exactly), operations);
+        };
+        expect_added(d.x, from.x, naive.x, exact.x, at.operations() + k);
+        expect_added(d.weight, from.weight, naive.weight, exact.weight, at.operations() + T);
+        expect_added(d.bias, from.bias, naive.bias, exact.bias, at.operations() + T);
       }
 }
 
-TYPED_TEST(ShortConv, in_chunks_with_carried_history_has_the_bits_of_the_whole) {
+TYPED_TEST(ShortConv, InChunksWithCarriedHistoryHasTheBitsOfTheWhole) {
   using Scalar = TypeParam;
   const Index T = 13, C = 37, k = 4;
   const Case<Scalar> at(T, C, k);
   const Matrix<Scalar> whole = forward(at, Sequences({T}));
   for (const std::vector<Index>& chunks : {std::vector<Index>{13}, {1, 1, 1, 1, 9}, {2, 0, 3, 1, 7}, {12, 1}, {0, 5, 8}}) {
-    heed::Serial serial;
-    heed::Workers workers(serial);
-    Histories<Scalar> carried(1, k, C, 9);
+    Serial serial;
+    Workers workers(serial);
+    Histories<Scalar> carried(1, k, C, "before");
     carried.rows[0].setZero();
     Matrix<Scalar> y(T, C);
     Index begin = 0;
     for (const Index rows : chunks) {
-      heed::short_conv(at.inputs(begin, rows), Sequences({rows}), {.before = carried.before(), .after = carried.after()},
-                       rows_of(mutable_view_of(y), begin, rows), workers);
+      short_conv(at.inputs(begin, rows), Sequences({rows}), {.before = carried.before(), .after = carried.after()},
+                 rows_of(mutable_view_of(y), begin, rows), workers);
       begin += rows;
     }
     EXPECT_TRUE(same_bits(y, whole));
-    EXPECT_TRUE(same_bits<Scalar>(carried.rows[0], at.x.bottomRows(k - 1)));
+    EXPECT_TRUE(same_bits(carried.rows[0], at.x.bottomRows(k - 1)));
   }
 }
 
-TYPED_TEST(ShortConv, history_older_than_the_new_rows_moves_up_and_no_rows_copy_it) {
+TYPED_TEST(ShortConv, HistoryOlderThanTheNewRowsMovesUpAndNoRowsCopyIt) {
   using Scalar = TypeParam;
   const Index C = 5, k = 5;
   for (const Index T : {0, 1, 3, 4, 6}) {
     const Case<Scalar> at(T, C, k);
-    Histories<Scalar> before(1, k, C, 9), after(1, k, C, 10), in_place(1, k, C, 9);
+    Histories<Scalar> before(1, k, C, "before"), after(1, k, C, "after"), in_place(1, k, C, "before");
     Matrix<Scalar> all(k - 1 + T, C);
     all << before.rows[0], at.x;
     const Matrix<Scalar> expected = all.bottomRows(k - 1);
@@ -140,85 +152,82 @@ TYPED_TEST(ShortConv, history_older_than_the_new_rows_moves_up_and_no_rows_copy_
     EXPECT_TRUE(same_bits(in_place.rows[0], expected)) << T << " rows, in place";
     forward(at, Sequences({T}), {.after = after.after()});
     all.topRows(k - 1).setZero();
-    EXPECT_TRUE(same_bits<Scalar>(after.rows[0], all.bottomRows(k - 1))) << T << " rows after none";
+    EXPECT_TRUE(same_bits(after.rows[0], all.bottomRows(k - 1))) << T << " rows after none";
   }
 }
 
-TYPED_TEST(ShortConv, packed_ragged_sequences_are_those_sequences_one_by_one) {
+TYPED_TEST(ShortConv, PackedRaggedSequencesAreThoseSequencesOneByOne) {
   using Scalar = TypeParam;
   const Index C = 131, k = 4;
   const Sequences rows({5, 0, 1, 9});
   const Case<Scalar> at(rows.rows(), C, k);
-  const Matrix<Scalar> d_y = uniform<Scalar>(rows.rows(), C, 4);
-  Histories<Scalar> before(rows.size(), k, C, 9), after(rows.size(), k, C, 20), alone_after(1, k, C, 30);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(rows.rows(), C, "d_y");
+  Histories<Scalar> before(rows.size(), k, C, "before"), after(rows.size(), k, C, "after"), alone_after(1, k, C, "alone");
   const Matrix<Scalar> y = forward(at, rows, {.before = before.before(), .after = after.after()});
-  heed::Serial serial;
-  const auto d = backward(at, rows, d_y, serial);
+  Serial serial;
+  const auto d = backward(at, rows, d_y, serial, start(at));
   for (Index b = 0; b < rows.size(); ++b) {
     Case<Scalar> alone = at;
     alone.x = at.x.middleRows(rows.begin(b), rows.rows(b));
-    Histories<Scalar> history(1, k, C, 9);
+    Histories<Scalar> history(1, k, C, "before");
     history.rows[0] = before.rows[std::size_t(b)];
     const Matrix<Scalar> y_b =
         forward(alone, Sequences({rows.rows(b)}), {.before = history.before(), .after = alone_after.after()});
-    EXPECT_TRUE(same_bits<Scalar>(y.middleRows(rows.begin(b), rows.rows(b)), y_b));
+    EXPECT_TRUE(same_bits(y.middleRows(rows.begin(b), rows.rows(b)), y_b));
     EXPECT_TRUE(same_bits(after.rows[std::size_t(b)], alone_after.rows[0]));
+    auto d_start = start(at);
+    d_start.x = d_start.x.middleRows(rows.begin(b), rows.rows(b)).eval();
     const auto d_b =
-        backward<Scalar>(alone, Sequences({rows.rows(b)}), d_y.middleRows(rows.begin(b), rows.rows(b)), serial);
-    EXPECT_TRUE(same_bits<Scalar>(d.x.middleRows(rows.begin(b), rows.rows(b)), d_b.x));
+        backward<Scalar>(alone, Sequences({rows.rows(b)}), d_y.middleRows(rows.begin(b), rows.rows(b)), serial, d_start);
+    EXPECT_TRUE(same_bits(d.x.middleRows(rows.begin(b), rows.rows(b)), d_b.x));
   }
 }
 
-TYPED_TEST(ShortConv, has_the_same_bits_in_any_order_of_jobs_and_adds_its_gradients) {
+TYPED_TEST(ShortConv, HasTheSameBitsInAnyOrderOfJobs) {
   using Scalar = TypeParam;
   const Index C = 300, k = 4;
   const Sequences rows({5, 0, 11});
   const Case<Scalar> at(rows.rows(), C, k);
-  const Matrix<Scalar> d_y = uniform<Scalar>(rows.rows(), C, 4);
-  heed::Serial serial;
-  reference::Reversed reversed;
-  heed::Workers workers(reversed);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(rows.rows(), C, "d_y");
+  Serial serial;
+  reference::Backwards backwards(3);
+  Workers workers(backwards);
   Matrix<Scalar> y(rows.rows(), C);
-  heed::short_conv(at.inputs(), rows, {}, mutable_view_of(y), workers);
+  short_conv(at.inputs(), rows, {}, mutable_view_of(y), workers);
   EXPECT_TRUE(same_bits(y, forward(at, rows)));
 
-  const auto expected = backward(at, rows, d_y, serial);
-  auto d = backward(at, rows, d_y, reversed);
+  const auto expected = backward(at, rows, d_y, serial, start(at));
+  const auto d = backward(at, rows, d_y, backwards, start(at));
   EXPECT_TRUE(same_bits(d.x, expected.x));
   EXPECT_TRUE(same_bits(d.weight, expected.weight));
   EXPECT_TRUE(same_bits(d.bias, expected.bias));
-
-  heed::short_conv_backward(at.inputs(), rows, view_of(d_y),
-                            {mutable_view_of(d.x), mutable_view_of(d.weight), mutable_view_of(d.bias)}, workers);
-  const Scalar eps = std::numeric_limits<Scalar>::epsilon();
-  EXPECT_LE((d.x - 2 * expected.x).cwiseAbs().maxCoeff(), eps * Scalar(k) * 4 * reference::largest(expected.x));
-  EXPECT_LE((d.weight - 2 * expected.weight).cwiseAbs().maxCoeff(),
-            eps * Scalar(2 * rows.rows()) * 4 * reference::largest(expected.weight));
 }
 
-TYPED_TEST(ShortConv, no_channels_and_no_rows_are_nothing_to_do) {
+TYPED_TEST(ShortConv, OfNoChannelsOrNoRowsChangesNothing) {
   using Scalar = TypeParam;
-  heed::Serial serial;
+  Serial serial;
   const Case<Scalar> no_channels(3, 0, 4), no_rows(0, 3, 4);
   EXPECT_EQ(forward(no_channels, Sequences({3})).size(), 0);
   EXPECT_EQ(forward(no_rows, Sequences({0, 0})).size(), 0);
-  EXPECT_EQ(reference::largest(backward<Scalar>(no_rows, Sequences({0, 0}), Matrix<Scalar>(0, 3), serial).weight),
-            Scalar(0));
+  backward<Scalar>(no_channels, Sequences({3}), Matrix<Scalar>(3, 0), serial, start(no_channels));
+  const auto d = backward<Scalar>(no_rows, Sequences({0, 0}), Matrix<Scalar>(0, 3), serial, start(no_rows));
+  EXPECT_TRUE(same_bits(d.weight, start(no_rows).weight));
 }
 
-TEST(ShortConvGradient, agrees_with_central_differences_for_every_input) {
+TEST(ShortConvGradient, AgreesWithCentralDifferencesForEveryInput) {
   const Index C = 3, k = 4;
   const Sequences rows({3, 0, 6});
   Case<double> at(rows.rows(), C, k);
-  const Matrix<double> d_y = uniform<double>(rows.rows(), C, 4);
-  heed::Serial serial;
-  const auto d = backward(at, rows, d_y, serial);
-  const auto loss = [&] { return (forward(at, rows).array() * d_y.array()).sum(); };
-  const double size = (forward(at, rows).array() * d_y.array()).abs().sum();
-  const Index roundings = at.roundings() + at.x.size();
-  reference::expect_gradient("d_x", at.x, d.x, loss, size, roundings);
-  reference::expect_gradient("d_weight", at.weight, d.weight, loss, size, roundings);
-  reference::expect_gradient("d_bias", at.bias, d.bias, loss, size, roundings);
+  const Matrix<double> d_y = random_matrix<double>(rows.rows(), C, "d_y");
+  Serial serial;
+  const auto d =
+      backward<double>(at, rows, d_y, serial,
+                       {Matrix<double>::Zero(rows.rows(), C), Matrix<double>::Zero(k, C), Matrix<double>::Zero(1, C)});
+  const auto f = [&] { return reference::dot(forward(at, rows), d_y); };
+  expect_gradient(at.x, d.x, at.operations(), f);
+  expect_gradient(at.weight, d.weight, at.operations(), f);
+  expect_gradient(at.bias, d.bias, at.operations(), f);
 }
 
 }  // namespace
+}  // namespace heed

@@ -4,29 +4,33 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <vector>
 
-#include "reference/recurrence_checks.hpp"
-#include "reference/ssd.hpp"
+#include "../reference/bounds.hpp"
+#include "../reference/central_difference.hpp"
+#include "../reference/executors.hpp"
+#include "../reference/ssd.hpp"
 
+namespace heed {
 namespace {
 
-using heed::cols_of;
-using heed::HeadTable;
-using heed::Index;
-using heed::Matrix;
-using heed::mutable_view_of;
-using heed::rows_of;
-using heed::Sequences;
-using heed::view_of;
-using reference::expect_as_good_as_naive;
+using reference::expect_as_exact_as_naive;
+using reference::expect_gradient;
+using reference::random_matrix;
 using reference::same_bits;
-using reference::uniform;
-using reference::Wider;
+using reference::Wide;
 
 struct Sizes {
   Index T, H, P, N, groups = 1;
 };
+
+template <class Scalar>
+Matrix<Scalar> between(double low, double high, Index rows, Index cols, std::string_view name) {
+  Matrix<Scalar> matrix(rows, cols);
+  Random(7, name).uniform(matrix, low, high);
+  return matrix;
+}
 
 template <class Scalar>
 struct Case {
@@ -35,15 +39,15 @@ struct Case {
 
   explicit Case(Sizes s)
       : sizes(s),
-        x(uniform<Scalar>(s.T, s.H * s.P, 1)),
-        dt(uniform<Scalar>(s.T, s.H, 2, 0.01, 1)),
-        a(uniform<Scalar>(1, s.H, 3, -2, -0.05)),
-        b(uniform<Scalar>(s.T, s.groups * s.N, 4)),
-        c(uniform<Scalar>(s.T, s.groups * s.N, 5)),
-        d(uniform<Scalar>(1, s.H, 6)) {}
+        x(random_matrix<Scalar>(s.T, s.H * s.P, "x")),
+        dt(between<Scalar>(0.01, 1, s.T, s.H, "dt")),
+        a(between<Scalar>(-2, -0.05, 1, s.H, "a")),
+        b(random_matrix<Scalar>(s.T, s.groups * s.N, "b")),
+        c(random_matrix<Scalar>(s.T, s.groups * s.N, "c")),
+        d(random_matrix<Scalar>(1, s.H, "d")) {}
 
-  heed::SsdInputs<Scalar> inputs(Index chunk = 64) const { return inputs(0, x.rows(), chunk); }
-  heed::SsdInputs<Scalar> inputs(Index begin, Index rows, Index chunk) const {
+  SsdInputs<Scalar> inputs(Index chunk = 64) const { return inputs(0, x.rows(), chunk); }
+  SsdInputs<Scalar> inputs(Index begin, Index rows, Index chunk) const {
     return {.x = rows_of(view_of(x), begin, rows),
             .dt = rows_of(view_of(dt), begin, rows),
             .a = view_of(a),
@@ -64,7 +68,7 @@ struct Case {
             d(0, h)};
   }
   // An element is a sum over the state of sums over the rows before it, every term decayed over those rows.
-  Index roundings() const { return sizes.N + 2 * sizes.T; }
+  Index operations() const { return sizes.N + 2 * sizes.T; }
 };
 
 // B x H states, and a table of them.
@@ -77,54 +81,64 @@ struct States {
 
   // `rows_of_one(b)`: how many rows an entry of sequence b has
   template <class Rows>
-  States(Index sequences, Index heads, Index P, Rows&& rows_of_one, unsigned seed) : B(sequences), H(heads) {
+  States(Index sequences, Index heads, Index P, Rows&& rows_of_one, const std::string& name) : B(sequences), H(heads) {
     for (Index b = 0; b < B; ++b)
-      for (Index h = 0; h < H; ++h) all.push_back(uniform<Scalar>(rows_of_one(b), P, seed++));
+      for (Index h = 0; h < H; ++h)
+        all.push_back(random_matrix<Scalar>(rows_of_one(b), P, name + std::to_string(all.size())));
     for (Matrix<Scalar>& state : all) {
       read.push_back(state.data());
       written.push_back(state.data());
     }
   }
-  States(Index sequences, Sizes s, unsigned seed)
+  States(Index sequences, Sizes s, const std::string& name)
       : States(
-            sequences, s.H, s.P, [&](Index) { return s.N; }, seed) {}
+            sequences, s.H, s.P, [&](Index) { return s.N; }, name) {}
   Matrix<Scalar>& at(Index b, Index h) { return all[std::size_t(b * H + h)]; }
   HeadTable<const Scalar*> before() { return {read.data(), B, H}; }
   HeadTable<Scalar*> after() { return {written.data(), B, H}; }
   bool same(const States& other) const {
-    return std::equal(all.begin(), all.end(), other.all.begin(), other.all.end(), same_bits<Scalar>);
+    return std::equal(all.begin(), all.end(), other.all.begin(), other.all.end(),
+                      same_bits<Matrix<Scalar>, Matrix<Scalar>>);
   }
 };
 
 template <class Scalar>
 States<Scalar> room_to_keep(const Case<Scalar>& at, const Sequences& rows, Index chunk) {
   return States<Scalar>(
-      rows.size(), at.sizes.H, at.sizes.P, [&](Index b) { return heed::ssd_kept_states(rows.rows(b), chunk) * at.sizes.N; },
-      50);
+      rows.size(), at.sizes.H, at.sizes.P, [&](Index b) { return ssd_kept_states(rows.rows(b), chunk) * at.sizes.N; },
+      "kept");
 }
 
 template <class Scalar>
-Matrix<Scalar> forward(const Case<Scalar>& at, const Sequences& rows, Index chunk,
-                       const heed::SsdStates<Scalar>& states = {}) {
-  heed::Serial serial;
-  heed::Workers workers(serial);
+Matrix<Scalar> forward(const Case<Scalar>& at, const Sequences& rows, Index chunk, const SsdStates<Scalar>& states = {}) {
+  Serial serial;
+  Workers workers(serial);
   Matrix<Scalar> y = Matrix<Scalar>::Constant(at.x.rows(), at.x.cols(), Scalar(7));
-  heed::ssd(at.inputs(chunk), rows, states, mutable_view_of(y), workers);
+  ssd(at.inputs(chunk), rows, states, mutable_view_of(y), workers);
   return y;
+}
+
+template <class Scalar>
+Matrix<Scalar> like(const Matrix<Scalar>& matrix, std::string_view name) {
+  return random_matrix<Scalar>(matrix.rows(), matrix.cols(), name);
 }
 
 template <class Scalar>
 struct Gradients {
   Matrix<Scalar> x, dt, a, b, c, d;
 
+  // What is there before backward adds to it.
   explicit Gradients(const Case<Scalar>& at)
-      : x(at.x * Scalar(0)),
-        dt(at.dt * Scalar(0)),
-        a(at.a * Scalar(0)),
-        b(at.b * Scalar(0)),
-        c(at.c * Scalar(0)),
-        d(at.d * Scalar(0)) {}
-  heed::SsdGradients<Scalar> views() {
+      : x(like(at.x, "d_x")),
+        dt(like(at.dt, "d_dt")),
+        a(like(at.a, "d_a")),
+        b(like(at.b, "d_b")),
+        c(like(at.c, "d_c")),
+        d(like(at.d, "d_d")) {}
+  void set_zero() {
+    for (Matrix<Scalar>* matrix : {&x, &dt, &a, &b, &c, &d}) matrix->setZero();
+  }
+  SsdGradients<Scalar> views() {
     return {mutable_view_of(x), mutable_view_of(dt), mutable_view_of(a),
             mutable_view_of(b), mutable_view_of(c),  mutable_view_of(d)};
   }
@@ -134,22 +148,23 @@ struct Gradients {
   }
 };
 
-// Adds to `d` what forward and backward make of d_y.
+// Adds to d what backward makes of d_y and of the states that forward kept.
 template <class Scalar>
-void add_backward(const Case<Scalar>& at, const Sequences& rows, Index chunk, const Matrix<Scalar>& d_y,
-                  heed::Executor& executor, Gradients<Scalar>& d) {
+Gradients<Scalar> backward(const Case<Scalar>& at, const Sequences& rows, Index chunk, const Matrix<Scalar>& d_y,
+                           Executor& executor, Gradients<Scalar> d) {
   States<Scalar> kept = room_to_keep(at, rows, chunk);
   forward<Scalar>(at, rows, chunk, {.kept = kept.after()});
-  heed::Workers workers(executor);
-  heed::Arena scratch;
-  heed::ssd_backward(at.inputs(chunk), rows, kept.after(), view_of(d_y), d.views(), workers, scratch);
-}
-template <class Scalar>
-Gradients<Scalar> backward(const Case<Scalar>& at, const Sequences& rows, Index chunk, const Matrix<Scalar>& d_y) {
-  heed::Serial serial;
-  Gradients<Scalar> d(at);
-  add_backward(at, rows, chunk, d_y, serial, d);
+  Workers workers(executor);
+  Arena scratch;
+  ssd_backward(at.inputs(chunk), rows, kept.after(), view_of(d_y), d.views(), scratch, workers);
   return d;
+}
+
+template <class Scalar, class Naive, class Exact>
+void expect_added(const Matrix<Scalar>& found, const Matrix<Scalar>& start, const Naive& naive, const Exact& exact,
+                  Index operations) {
+  using W = Wide<Scalar>;
+  expect_as_exact_as_naive(found, Matrix<Scalar>(start + naive), Matrix<W>(start.template cast<W>() + exact), operations);
 }
 
 // The definition over all heads of all sequences, in the scalar Oracle.
@@ -189,176 +204,162 @@ class Ssd : public testing::Test {};
 using Scalars = testing::Types<float, double>;
 TYPED_TEST_SUITE(Ssd, Scalars);
 
-TYPED_TEST(Ssd, equals_the_recurrence_and_its_gradient_for_any_chunk) {
+TYPED_TEST(Ssd, EqualsTheRecurrenceAndAddsItsGradientForAnyChunk) {
   using Scalar = TypeParam;
+  Serial serial;
   for (const Sizes sizes :
        {Sizes{1, 1, 1, 1}, Sizes{1, 2, 33, 7}, Sizes{7, 3, 5, 4, 2}, Sizes{33, 2, 20, 9}, Sizes{70, 4, 7, 16, 2}}) {
     const Case<Scalar> at(sizes);
     const Sequences rows({sizes.T});
-    const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
-    States<Scalar> before(1, sizes, 20);
+    const Matrix<Scalar> d_y = random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_y");
+    States<Scalar> before(1, sizes, "before");
     const Reference<Scalar, Scalar> naive(at, rows, &before, d_y);
-    const Reference<Wider<Scalar>, Scalar> oracle(at, rows, &before, d_y);
+    const Reference<Wide<Scalar>, Scalar> exact(at, rows, &before, d_y);
     for (const Index chunk : {Index(1), Index(2), Index(3), Index(5), Index(8), Index(16), Index(64), sizes.T}) {
       SCOPED_TRACE(testing::Message() << "T " << sizes.T << ", chunk " << chunk);
-      States<Scalar> after(1, sizes, 30);
-      expect_as_good_as_naive("y", forward<Scalar>(at, rows, chunk, {.before = before.before(), .after = after.after()}),
-                              naive.y, oracle.y, at.roundings());
+      States<Scalar> after(1, sizes, "after");
+      expect_as_exact_as_naive(forward<Scalar>(at, rows, chunk, {.before = before.before(), .after = after.after()}),
+                               naive.y, exact.y, at.operations());
       for (std::size_t h = 0; h < after.all.size(); ++h)
-        expect_as_good_as_naive("state", after.all[h], naive.after[h], oracle.after[h], at.roundings());
+        expect_as_exact_as_naive(after.all[h], naive.after[h], exact.after[h], at.operations());
 
-      const Gradients<Scalar> d = backward(at, rows, chunk, d_y);
-      const Index roundings = at.roundings() + sizes.P + sizes.T;
-      expect_as_good_as_naive("d_x", d.x, naive.d_x, oracle.d_x, roundings);
-      expect_as_good_as_naive("d_dt", d.dt, naive.d_dt, oracle.d_dt, roundings);
-      expect_as_good_as_naive("d_a", d.a, naive.d_a, oracle.d_a, roundings);
-      expect_as_good_as_naive("d_b", d.b, naive.d_b, oracle.d_b, roundings);
-      expect_as_good_as_naive("d_c", d.c, naive.d_c, oracle.d_c, roundings);
-      expect_as_good_as_naive("d_d", d.d, naive.d_d, oracle.d_d, roundings);
+      const Gradients<Scalar> start(at), d = backward(at, rows, chunk, d_y, serial, start);
+      const Index operations = at.operations() + sizes.P + sizes.T;
+      expect_added(d.x, start.x, naive.d_x, exact.d_x, operations);
+      expect_added(d.dt, start.dt, naive.d_dt, exact.d_dt, operations);
+      expect_added(d.a, start.a, naive.d_a, exact.d_a, operations);
+      expect_added(d.b, start.b, naive.d_b, exact.d_b, operations);
+      expect_added(d.c, start.c, naive.d_c, exact.d_c, operations);
+      expect_added(d.d, start.d, naive.d_d, exact.d_d, operations);
     }
   }
 }
 
-TYPED_TEST(Ssd, is_masked_attention_without_softmax) {
+TYPED_TEST(Ssd, IsMaskedAttentionWithoutSoftmax) {
   using Scalar = TypeParam;
-  using W = Wider<Scalar>;
+  using W = Wide<Scalar>;
   const Sizes sizes{37, 1, 8, 8};
   const Case<Scalar> at(sizes);
   const reference::SsdHead<Scalar> head = at.head(0, sizes.T, 0);
-  const Matrix<W> oracle = reference::ssd_quadratic(head.template as<W>());
+  const Matrix<W> exact = reference::ssd_quadratic(head.template as<W>());
   for (const Index chunk : {1, 5, 16, 64})
-    expect_as_good_as_naive("y", forward(at, Sequences({sizes.T}), chunk), reference::ssd_quadratic(head), oracle,
-                            at.roundings());
+    expect_as_exact_as_naive(forward(at, Sequences({sizes.T}), chunk), reference::ssd_quadratic(head), exact,
+                             at.operations());
 }
 
-TYPED_TEST(Ssd, in_calls_with_carried_state_is_the_whole) {
+TYPED_TEST(Ssd, InCallsWithCarriedStateIsTheWhole) {
   using Scalar = TypeParam;
   const Sizes sizes{29, 2, 9, 5};
   const Case<Scalar> at(sizes);
   const Sequences all({sizes.T});
-  const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_y");
   const Reference<Scalar, Scalar> naive(at, all, nullptr, d_y);
-  const Reference<Wider<Scalar>, Scalar> oracle(at, all, nullptr, d_y);
-  heed::Serial serial;
-  heed::Workers workers(serial);
+  const Reference<Wide<Scalar>, Scalar> exact(at, all, nullptr, d_y);
+  Serial serial;
+  Workers workers(serial);
   for (const std::vector<Index>& calls :
        {std::vector<Index>{29}, std::vector<Index>(29, 1), {3, 0, 1, 17, 8}, {0, 28, 1}}) {
-    States<Scalar> carried(1, sizes, 30), next(1, sizes, 40);
+    States<Scalar> carried(1, sizes, "after"), next(1, sizes, "next");
     Matrix<Scalar> y(at.x.rows(), at.x.cols());
     Index begin = 0;
     bool first = true, in_place = true;
     for (const Index rows : calls) {
-      heed::SsdStates<Scalar> states{.before = carried.before(), .after = in_place ? carried.after() : next.after()};
+      SsdStates<Scalar> states{.before = carried.before(), .after = in_place ? carried.after() : next.after()};
       if (first) states.before = {};
-      heed::ssd(at.inputs(begin, rows, 8), Sequences({rows}), states, rows_of(mutable_view_of(y), begin, rows), workers);
+      ssd(at.inputs(begin, rows, 8), Sequences({rows}), states, rows_of(mutable_view_of(y), begin, rows), workers);
       if (!in_place)
         for (std::size_t h = 0; h < carried.all.size(); ++h) carried.all[h] = next.all[h];
       begin += rows;
       first = false;
       in_place = !in_place;
     }
-    expect_as_good_as_naive("y", y, naive.y, oracle.y, at.roundings());
+    expect_as_exact_as_naive(y, naive.y, exact.y, at.operations());
     for (std::size_t h = 0; h < carried.all.size(); ++h)
-      expect_as_good_as_naive("state", carried.all[h], naive.after[h], oracle.after[h], at.roundings());
+      expect_as_exact_as_naive(carried.all[h], naive.after[h], exact.after[h], at.operations());
   }
 }
 
-TYPED_TEST(Ssd, packed_ragged_sequences_are_those_sequences_one_by_one) {
+TYPED_TEST(Ssd, PackedRaggedSequencesAreThoseSequencesOneByOne) {
   using Scalar = TypeParam;
   const Sequences rows({5, 0, 1, 19});
   const Sizes sizes{rows.rows(), 3, 6, 5, 2};
   const Index chunk = 8, H = sizes.H;
   const Case<Scalar> at(sizes);
-  const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
-  States<Scalar> before(rows.size(), sizes, 20), after(rows.size(), sizes, 40);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_y");
+  States<Scalar> before(rows.size(), sizes, "before"), after(rows.size(), sizes, "after");
   const Matrix<Scalar> y = forward<Scalar>(at, rows, chunk, {.before = before.before(), .after = after.after()});
-  const Gradients<Scalar> d = backward(at, rows, chunk, d_y);
+  Serial serial;
+  Gradients<Scalar> start(at);
+  start.set_zero();
+  const Gradients<Scalar> d = backward(at, rows, chunk, d_y, serial, start);
   EXPECT_TRUE(same_bits(after.at(1, 0), before.at(1, 0))) << "no rows leave the state";
   for (Index b = 0; b < rows.size(); ++b) {
     const Index begin = rows.begin(b), n = rows.rows(b);
     Case<Scalar> alone = at;
     alone.sizes.T = n;
     for (Matrix<Scalar>* matrix : {&alone.x, &alone.dt, &alone.b, &alone.c}) *matrix = matrix->middleRows(begin, n).eval();
-    States<Scalar> alone_before(1, sizes, 20), alone_after(1, sizes, 60);
+    States<Scalar> alone_before(1, sizes, "before"), alone_after(1, sizes, "alone");
     for (Index h = 0; h < H; ++h) alone_before.at(0, h) = before.at(b, h);
     const Matrix<Scalar> y_b =
         forward<Scalar>(alone, Sequences({n}), chunk, {.before = alone_before.before(), .after = alone_after.after()});
-    EXPECT_TRUE(same_bits<Scalar>(y.middleRows(begin, n), y_b));
+    EXPECT_TRUE(same_bits(y.middleRows(begin, n), y_b));
     for (Index h = 0; h < H; ++h) EXPECT_TRUE(same_bits(after.at(b, h), alone_after.at(0, h)));
-    const Gradients<Scalar> d_b = backward<Scalar>(alone, Sequences({n}), chunk, d_y.middleRows(begin, n));
-    EXPECT_TRUE(same_bits<Scalar>(d.x.middleRows(begin, n), d_b.x));
-    EXPECT_TRUE(same_bits<Scalar>(d.dt.middleRows(begin, n), d_b.dt));
-    EXPECT_TRUE(same_bits<Scalar>(d.b.middleRows(begin, n), d_b.b));
-    EXPECT_TRUE(same_bits<Scalar>(d.c.middleRows(begin, n), d_b.c));
+    Gradients<Scalar> alone_start(alone);
+    alone_start.set_zero();
+    const Gradients<Scalar> d_b =
+        backward<Scalar>(alone, Sequences({n}), chunk, d_y.middleRows(begin, n), serial, alone_start);
+    EXPECT_TRUE(same_bits(d.x.middleRows(begin, n), d_b.x));
+    EXPECT_TRUE(same_bits(d.dt.middleRows(begin, n), d_b.dt));
+    EXPECT_TRUE(same_bits(d.b.middleRows(begin, n), d_b.b));
+    EXPECT_TRUE(same_bits(d.c.middleRows(begin, n), d_b.c));
   }
 }
 
-TYPED_TEST(Ssd, has_the_same_bits_in_any_order_of_jobs) {
+TYPED_TEST(Ssd, HasTheSameBitsInAnyOrderOfJobs) {
   using Scalar = TypeParam;
   const Sequences rows({70, 0, 1, 9});
   const Sizes sizes{rows.rows(), 4, 6, 5, 2};
   const Index chunk = 8;
   const Case<Scalar> at(sizes);
-  const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
-  heed::Serial serial;
-  reference::Reversed reversed;
-  heed::Workers workers(reversed);
-  States<Scalar> after(rows.size(), sizes, 40), expected(rows.size(), sizes, 80);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_y");
+  Serial serial;
+  reference::Backwards backwards(3);
+  Workers workers(backwards);
+  States<Scalar> after(rows.size(), sizes, "after"), expected(rows.size(), sizes, "expected");
   Matrix<Scalar> y(at.x.rows(), at.x.cols());
-  heed::ssd(at.inputs(chunk), rows, heed::SsdStates<Scalar>{.after = after.after()}, mutable_view_of(y), workers);
+  ssd(at.inputs(chunk), rows, SsdStates<Scalar>{.after = after.after()}, mutable_view_of(y), workers);
   EXPECT_TRUE(same_bits(y, forward<Scalar>(at, rows, chunk, {.after = expected.after()})));
   EXPECT_TRUE(after.same(expected));
 
-  Gradients<Scalar> d(at), d_expected(at);
-  for (int twice = 0; twice < 2; ++twice) {  // the second time onto gradients that are not zero
-    add_backward(at, rows, chunk, d_y, reversed, d);
-    add_backward(at, rows, chunk, d_y, serial, d_expected);
-    EXPECT_TRUE(d.same(d_expected));
-  }
+  const Gradients<Scalar> start(at);
+  EXPECT_TRUE(backward(at, rows, chunk, d_y, backwards, start).same(backward(at, rows, chunk, d_y, serial, start)));
 }
 
-TYPED_TEST(Ssd, backward_adds_to_every_gradient) {
-  using Scalar = TypeParam;
-  const Sizes sizes{11, 2, 3, 4};
-  const Case<Scalar> at(sizes);
-  const Sequences rows({5, 6});
-  const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
-  heed::Serial serial;
-  const Gradients<Scalar> once = backward(at, rows, 4, d_y);
-  Gradients<Scalar> d = once;
-  for (Matrix<Scalar>* matrix : {&d.x, &d.dt, &d.a, &d.b, &d.c, &d.d}) matrix->setConstant(Scalar(3));
-  add_backward(at, rows, 4, d_y, serial, d);
-  const auto expect_added = [&](const Matrix<Scalar>& found, const Matrix<Scalar>& added) {
-    const Scalar bound =
-        std::numeric_limits<Scalar>::epsilon() * Scalar(at.roundings()) * (Scalar(3) + reference::largest(added));
-    EXPECT_LE((found - added).array().operator-(Scalar(3)).abs().maxCoeff(), bound);
-  };
-  expect_added(d.x, once.x), expect_added(d.dt, once.dt), expect_added(d.a, once.a);
-  expect_added(d.b, once.b), expect_added(d.c, once.c), expect_added(d.d, once.d);
-}
-
-TYPED_TEST(Ssd, stays_finite_and_exact_where_the_decay_is_extreme) {
+TYPED_TEST(Ssd, StaysFiniteAndExactWhereTheDecayIsExtreme) {
   using Scalar = TypeParam;
   const Sizes sizes{20, 2, 5, 4};
+  Serial serial;
   Case<Scalar> at(sizes);
   at.a.setConstant(Scalar(-1e7));  // so that sums of dt a reach -1e7, beside which differences of 0.1 are lost
   for (Index t = 0; t < sizes.T; ++t)
     for (Index h = 0; h < sizes.H; ++h)
       at.dt(t, h) = Scalar(t % 7 == 3 ? 1 : t % 3 == 0 ? 0 : 1e-8);  // forget, keep, decay
   const Sequences rows({sizes.T});
-  const Matrix<Scalar> d_y = uniform<Scalar>(at.x.rows(), at.x.cols(), 7);
+  const Matrix<Scalar> d_y = random_matrix<Scalar>(at.x.rows(), at.x.cols(), "d_y");
   const Reference<Scalar, Scalar> naive(at, rows, nullptr, d_y);
-  const Reference<Wider<Scalar>, Scalar> oracle(at, rows, nullptr, d_y);
+  const Reference<Wide<Scalar>, Scalar> exact(at, rows, nullptr, d_y);
   for (const Index chunk : {1, 4, 64}) {
-    expect_as_good_as_naive("y", forward(at, rows, chunk), naive.y, oracle.y, at.roundings());
-    const Gradients<Scalar> d = backward(at, rows, chunk, d_y);
-    expect_as_good_as_naive("d_x", d.x, naive.d_x, oracle.d_x, at.roundings());
-    expect_as_good_as_naive("d_dt", d.dt, naive.d_dt, oracle.d_dt, at.roundings());
-    expect_as_good_as_naive("d_a", d.a, naive.d_a, oracle.d_a, at.roundings());
+    expect_as_exact_as_naive(forward(at, rows, chunk), naive.y, exact.y, at.operations());
+    Gradients<Scalar> d(at);
+    d.set_zero();
+    d = backward(at, rows, chunk, d_y, serial, d);
+    expect_as_exact_as_naive(d.x, naive.d_x, exact.d_x, at.operations());
+    expect_as_exact_as_naive(d.dt, naive.d_dt, exact.d_dt, at.operations());
+    expect_as_exact_as_naive(d.a, naive.d_a, exact.d_a, at.operations());
   }
 }
 
-TYPED_TEST(Ssd, a_row_that_is_not_a_number_does_not_reach_the_rows_before_it) {
+TYPED_TEST(Ssd, ARowThatIsNotANumberDoesNotReachTheRowsBeforeIt) {
   using Scalar = TypeParam;
   const Sizes sizes{21, 1, 5, 4};
   const Case<Scalar> at(sizes);
@@ -369,38 +370,42 @@ TYPED_TEST(Ssd, a_row_that_is_not_a_number_does_not_reach_the_rows_before_it) {
         matrix->row(bad).setConstant(std::numeric_limits<Scalar>::quiet_NaN());
       const Sequences rows({sizes.T});
       const Matrix<Scalar> clean = forward(at, rows, chunk), y = forward(poisoned, rows, chunk);
-      EXPECT_TRUE(same_bits<Scalar>(y.topRows(bad), clean.topRows(bad))) << "chunk " << chunk << ", row " << bad;
+      EXPECT_TRUE(same_bits(y.topRows(bad), clean.topRows(bad))) << "chunk " << chunk << ", row " << bad;
       EXPECT_TRUE(y.row(bad).array().isNaN().all());
     }
 }
 
-TYPED_TEST(Ssd, no_heads_no_rows_and_no_columns_are_nothing_to_do) {
+TYPED_TEST(Ssd, OfNoHeadsNoRowsOrNoColumnsChangesNothing) {
   using Scalar = TypeParam;
+  Serial serial;
   for (const Sizes sizes : {Sizes{3, 0, 4, 5}, Sizes{0, 2, 4, 5}, Sizes{3, 2, 0, 5}}) {
     const Case<Scalar> at(sizes);
     const Sequences rows({sizes.T, 0});
     EXPECT_EQ(forward(at, rows, 4).size(), 0);
-    EXPECT_EQ(reference::largest(backward<Scalar>(at, rows, 2, Matrix<Scalar>(at.x.rows(), at.x.cols())).b), Scalar(0));
+    const Gradients<Scalar> start(at);
+    EXPECT_TRUE(backward<Scalar>(at, rows, 2, Matrix<Scalar>(at.x.rows(), at.x.cols()), serial, start).same(start));
   }
 }
 
-TEST(SsdGradient, agrees_with_central_differences_for_every_input) {
+TEST(SsdGradient, AgreesWithCentralDifferencesForEveryInput) {
   const Sequences rows({7, 0, 1, 3});
   const Sizes sizes{rows.rows(), 3, 2, 3, 2};
+  Serial serial;
   for (const Index chunk : {1, 3, 64}) {
     Case<double> at(sizes);
-    const Matrix<double> d_y = uniform<double>(at.x.rows(), at.x.cols(), 7);
-    const Gradients<double> d = backward(at, rows, chunk, d_y);
-    const auto loss = [&] { return (forward(at, rows, chunk).array() * d_y.array()).sum(); };
-    const double size = (forward(at, rows, chunk).array() * d_y.array()).abs().sum();
-    const Index roundings = at.roundings() + at.x.size();
-    reference::expect_gradient("d_x", at.x, d.x, loss, size, roundings);
-    reference::expect_gradient("d_dt", at.dt, d.dt, loss, size, roundings);
-    reference::expect_gradient("d_a", at.a, d.a, loss, size, roundings);
-    reference::expect_gradient("d_b", at.b, d.b, loss, size, roundings);
-    reference::expect_gradient("d_c", at.c, d.c, loss, size, roundings);
-    reference::expect_gradient("d_d", at.d, d.d, loss, size, roundings);
+    const Matrix<double> d_y = random_matrix<double>(at.x.rows(), at.x.cols(), "d_y");
+    Gradients<double> d(at);
+    d.set_zero();
+    d = backward(at, rows, chunk, d_y, serial, d);
+    const auto f = [&] { return reference::dot(forward(at, rows, chunk), d_y); };
+    expect_gradient(at.x, d.x, at.operations(), f);
+    expect_gradient(at.dt, d.dt, at.operations(), f);
+    expect_gradient(at.a, d.a, at.operations(), f);
+    expect_gradient(at.b, d.b, at.operations(), f);
+    expect_gradient(at.c, d.c, at.operations(), f);
+    expect_gradient(at.d, d.d, at.operations(), f);
   }
 }
 
 }  // namespace
+}  // namespace heed

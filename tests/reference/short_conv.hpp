@@ -1,19 +1,11 @@
 // The short convolution by its definition, one sequence at a time.
 #pragma once
 
-#include <cmath>
+#include <heed/core/matrix.hpp>
 
-#include "heed/core/matrix.hpp"
+#include "activation.hpp"
 
-namespace reference {
-
-using heed::Index;
-using heed::Matrix;
-
-template <class Scalar>
-Scalar logistic(Scalar x) {
-  return Scalar(1) / (Scalar(1) + std::exp(-x));
-}
+namespace heed::reference {
 
 // u_t = bias + sum_j weight_j x_{t-k+1+j}, rows before the first taken from `history` [(k-1) x C].
 template <class Scalar>
@@ -37,7 +29,7 @@ template <class Scalar>
 Matrix<Scalar> short_conv(const Matrix<Scalar>& x, const Matrix<Scalar>& weight, const Matrix<Scalar>& bias,
                           const Matrix<Scalar>& history) {
   Matrix<Scalar> y = short_conv_sums(x, weight, bias, history);
-  for (Index i = 0; i < y.size(); ++i) y.data()[i] *= logistic(y.data()[i]);
+  for (Index i = 0; i < y.size(); ++i) y.data()[i] = silu(y.data()[i]);
   return y;
 }
 
@@ -54,8 +46,7 @@ ShortConvGradient<Scalar> short_conv_backward(const Matrix<Scalar>& x, const Mat
   ShortConvGradient<Scalar> d{Matrix<Scalar>::Zero(x.rows(), C), Matrix<Scalar>::Zero(k, C), Matrix<Scalar>::Zero(1, C)};
   for (Index t = 0; t < x.rows(); ++t)
     for (Index c = 0; c < C; ++c) {
-      const Scalar s = logistic(u(t, c));
-      const Scalar d_u = d_y(t, c) * s * (Scalar(1) + u(t, c) * (Scalar(1) - s));
+      const Scalar d_u = d_y(t, c) * silu_derivative(u(t, c));
       d.bias(0, c) += d_u;
       for (Index j = 0; j < k; ++j) {
         const Index row = t - k + 1 + j;
@@ -67,4 +58,4 @@ ShortConvGradient<Scalar> short_conv_backward(const Matrix<Scalar>& x, const Mat
   return d;
 }
 
-}  // namespace reference
+}  // namespace heed::reference

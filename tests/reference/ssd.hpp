@@ -3,14 +3,10 @@
 #pragma once
 
 #include <cmath>
+#include <heed/core/matrix.hpp>
 #include <vector>
 
-#include "heed/core/matrix.hpp"
-
-namespace reference {
-
-using heed::Index;
-using heed::Matrix;
+namespace heed::reference {
 
 template <class Scalar>
 struct SsdHead {
@@ -121,4 +117,4 @@ SsdHeadGradient<Scalar> ssd_backward(const SsdHead<Scalar>& in, const Matrix<Sca
   return d;
 }
 
-}  // namespace reference
+}  // namespace heed::reference

@@ -13,7 +13,7 @@
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
-#include "lanes.hpp"
+#include "activation.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -94,7 +94,7 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
     for (Index t = 0; t < T; ++t) {
       detail::conv_window(window, k, t, x, x_row, before, before_row);
       detail::conv_row(
-          y.data() + (first + t) * y.outerStride() + channel, [](auto u) { return u * logistic(u); },
+          y.data() + (first + t) * y.outerStride() + channel, [](auto u) { return detail::silu(u); },
           in.bias.data() + channel, in.weight.data() + channel, in.weight.outerStride(), window, k, n);
     }
 
@@ -126,10 +126,7 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
     Scalar* d_u = scratch.take<Scalar>(k * n);  // [k x n]: d_u_t in row t mod k
     const auto add = [](auto sum, auto a) { return sum + a; };
     const auto add_product = [](auto sum, auto a, auto b) { return multiply_add(a, b, sum); };
-    const auto d_silu = [](auto g, auto u_c) {
-      const auto s = logistic(u_c);
-      return g * s * (Scalar(1) + u_c * (Scalar(1) - s));
-    };
+    const auto d_silu = [](auto g, auto u_c) { return g * detail::silu_derivative(u_c); };
     for (Index sequence = 0; sequence < rows.sequences(); ++sequence) {
       const Index first = rows.begin(sequence), T = rows.rows(sequence);
       if (T == 0) continue;

@@ -5,22 +5,19 @@
 //
 //   x, y [T x H*P]    dt [T x H]    a, d [1 x H]    b, c [T x groups*N]: head h uses group floor(h groups / H)
 //
-// It is computed in chunks of rows, in which it is a masked attention without softmax; with z = dt a, all sums <= 0:
-//
-//   scores_{ts} = exp(z_{s+1} + ... + z_t) dt_s (c_t . b_s)                     s <= t, both in the chunk
-//   y_t = exp(z_0 + ... + z_t) c_t S + sum_{s <= t} scores_{ts} x_s + d x_t      S from before the chunk
-//   S  <- exp(z_0 + ... + z_last) S + sum_s exp(z_{s+1} + ... + z_last) dt_s b_s^T x_s
+// One new row (decoding) is computed as written, several in chunks: kernels/ssd_head.hpp.
+// Backward needs the states between the chunks only.
 //
 // source: Dao and Gu 2024 (arXiv 2405.21060), sections 5 and 6
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
-#include "product.hpp"
+#include "kernels/ssd_head.hpp"
+#include "row_blocks.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -66,17 +63,6 @@ inline Index ssd_kept_states(Index rows, Index chunk) {
 
 namespace detail {
 
-// One head of one sequence.
-template <class Scalar>
-struct SsdHead {
-  View<Scalar> x;   // [T x P]
-  View<Scalar> dt;  // [T x 1]
-  View<Scalar> b;   // [T x N]
-  View<Scalar> c;   // [T x N]
-  Scalar a;
-  Scalar d;
-};
-
 template <class Scalar>
 SsdHead<Scalar> ssd_head_of(const SsdInputs<Scalar>& in, Index begin, Index T, Index head) {
   const Index P = in.head_width(), N = in.state_width(), group = head * in.groups / in.heads();
@@ -85,148 +71,6 @@ SsdHead<Scalar> ssd_head_of(const SsdInputs<Scalar>& in, Index begin, Index T, I
   };
   return {rows(in.x, head * P, P),  rows(in.dt, head, 1), rows(in.b, group * N, N),
           rows(in.c, group * N, N), in.a(0, head),        in.d(0, head)};
-}
-
-inline constexpr Index triangle_rows = 4;
-
-// C_i += sum_{j <= i} A_ij B_j for a square A [n x n]. What is above the diagonal is not touched, not even times zero.
-template <class Scalar>
-void accumulate_lower(Scalar* c, Index c_row, const Scalar* a, const Scalar* b, Index b_row, Index n, Index width) {
-  for (Index i = 0; i < n; i += triangle_rows) {
-    const Index rows = (std::min)(triangle_rows, n - i);
-    accumulate(c + i * c_row, c_row, Strided<Scalar>{a + i * n, n, 1}, b, b_row, rows, width, i);
-    for (Index r = i; r < i + rows; ++r)
-      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * n + i, n, 1}, b + i * b_row, b_row, Index(1), width,
-                 r - i + 1);
-  }
-}
-
-// C_j += sum_{i >= j} A_ij B_i
-template <class Scalar>
-void accumulate_lower_transposed(Scalar* c, Index c_row, const Scalar* a, const Scalar* b, Index b_row, Index n,
-                                 Index width) {
-  for (Index j = 0; j < n; j += triangle_rows) {
-    const Index rows = (std::min)(triangle_rows, n - j), below = j + rows;
-    for (Index r = j; r < below; ++r)
-      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * n + r, 1, n}, b + r * b_row, b_row, Index(1), width,
-                 below - r);
-    accumulate(c + j * c_row, c_row, Strided<Scalar>{a + below * n + j, 1, n}, b + below * b_row, b_row, rows, width,
-               n - below);
-  }
-}
-
-// A_ij = a_i . b_j for j <= i; above the diagonal A [n x n] holds anything.
-template <class Scalar>
-void assign_lower_dots(Scalar* out, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index n, Index width) {
-  std::fill_n(out, n * n, Scalar(0));
-  for (Index i = 0; i < n; i += triangle_rows) {
-    const Index rows = (std::min)(triangle_rows, n - i);
-    accumulate_dots(out + i * n, n, a + i * a_row, a_row, b, b_row, rows, i + rows, width);
-  }
-}
-
-// to = factor from, where they may be the same.
-template <class Scalar>
-void assign_scaled(Scalar* to, Scalar factor, const Scalar* from, Index n) {
-  const auto f = Lanes<Scalar>::all(factor);
-  transform(
-      n, to, [&](auto value) { return f * value; }, from);
-}
-
-// Walks the rows of a chunk: after next(t), log_decay_s = z_{s+1} + ... + z_t for s <= t, and from_start = z_0 + ... + z_t.
-// The sums are formed, not differences of sums from the start, which would cancel where the decay is strong.
-template <class Scalar>
-struct DecayWalk {
-  Scalar* log_decay;
-  Scalar from_start = 0;
-
-  void next(Index t, Scalar z) {
-    const auto added = Lanes<Scalar>::all(z);
-    transform(
-        t, log_decay, [&](auto sum) { return sum + added; }, log_decay);
-    log_decay[t] = Scalar(0);
-    from_start += z;
-  }
-};
-
-// One row: the recurrence itself, `width` times as many columns of S as I has elements.
-template <int width, class Scalar, std::size_t... I>
-void ssd_step_columns(std::index_sequence<I...>, const SsdHead<Scalar>& in, Scalar decay, const Scalar* before,
-                      Scalar* after, Scalar* y, Index column) {
-  using Packet = Lanes<Scalar, width>;
-  const Index N = in.b.cols(), P = in.x.cols();
-  const Index at[] = {(column + Index(I) * width)...};
-  const Packet x[] = {Packet::load(in.x.data() + at[I])...};
-  const Packet input[] = {(in.dt(0, 0) * x[I])...};
-  const Packet kept = Packet::all(decay);
-  Packet sum[] = {(in.d * x[I])...};
-  for (Index n = 0; n < N; ++n) {
-    const Packet b = Packet::all(in.b.data()[n]), c = Packet::all(in.c.data()[n]);
-    const Packet state[] = {multiply_add(kept, Packet::load(before + n * P + at[I]), b * input[I])...};
-    (state[I].store(after + n * P + at[I]), ...);
-    ((sum[I] = multiply_add(c, state[I], sum[I])), ...);
-  }
-  (sum[I].store(y + at[I]), ...);
-}
-
-template <int width, class Scalar>
-void ssd_step_from(Index column, const SsdHead<Scalar>& in, Scalar decay, const Scalar* before, Scalar* after, Scalar* y) {
-  const Index P = in.x.cols();
-  for (; column + 4 * width <= P; column += 4 * width)
-    ssd_step_columns<width>(std::make_index_sequence<4>(), in, decay, before, after, y, column);
-  for (; column + width <= P; column += width)
-    ssd_step_columns<width>(std::make_index_sequence<1>(), in, decay, before, after, y, column);
-  if constexpr (width > 1)
-    if (column < P) ssd_step_from<narrower_width<Scalar, width>>(column, in, decay, before, after, y);
-}
-
-// `after` holds the state before the rows, zero where `empty`, and then the one after them, unless that is not `wanted`.
-template <class Scalar>
-void ssd_chunks(const SsdHead<Scalar>& in, Index chunk, bool empty, Scalar* state, bool wanted, Scalar* kept,
-                MutableView<Scalar> y, Arena& scratch) {
-  const Index T = in.x.rows(), P = in.x.cols(), N = in.b.cols(), Q = (std::min)(chunk, T);
-  const Index x_row = in.x.outerStride(), b_row = in.b.outerStride(), c_row = in.c.outerStride(), y_row = y.outerStride();
-  Scalar* scores = scratch.take<Scalar>(Q * Q);      // [Q x Q]
-  Scalar* weighted_x = scratch.take<Scalar>(Q * P);  // [Q x P]
-  Scalar* log_decay = scratch.take<Scalar>(Q);       // [1 x Q]
-  Scalar* from_start = scratch.take<Scalar>(Q);      // [1 x Q]
-  Scalar* dt = scratch.take<Scalar>(Q);              // [1 x Q]
-  for (Index begin = 0; begin < T; begin += chunk) {
-    const Index n = (std::min)(chunk, T - begin);
-    const Scalar* x = in.x.data() + begin * x_row;
-    const Scalar* b = in.b.data() + begin * b_row;
-    const Scalar* c = in.c.data() + begin * c_row;
-    Scalar* y_0 = y.data() + begin * y_row;
-    if (begin > 0 && kept != nullptr) kept = std::copy_n(state, N * P, kept);
-    for (Index t = 0; t < n; ++t) dt[t] = in.dt(begin + t, 0);
-
-    assign_lower_dots(scores, c, c_row, b, b_row, n, N);
-    DecayWalk<Scalar> walk{log_decay};
-    const auto weigh = [](auto score, auto sum, auto step) { return exponential(sum) * step * score; };
-    for (Index t = 0; t < n; ++t) {
-      walk.next(t, dt[t] * in.a);
-      transform(t + 1, scores + t * n, weigh, scores + t * n, log_decay, dt);
-      from_start[t] = walk.from_start;
-    }
-    transform(
-        n, from_start, [](auto sum) { return exponential(sum); }, from_start);
-
-    const bool state_is_zero = empty && begin == 0;
-    for (Index t = 0; t < n; ++t) std::fill_n(y_0 + t * y_row, P, Scalar(0));
-    if (!state_is_zero) {
-      accumulate(y_0, y_row, Strided<Scalar>{c, c_row, 1}, state, P, n, P, N);
-      for (Index t = 0; t < n; ++t) assign_scaled(y_0 + t * y_row, from_start[t], y_0 + t * y_row, P);
-    }
-    accumulate_lower(y_0, y_row, scores, x, x_row, n, P);
-    for (Index t = 0; t < n; ++t) add_scaled(y_0 + t * y_row, in.d, x + t * x_row, P);
-
-    if (begin + n == T && !wanted) break;
-    transform(
-        n, log_decay, [](auto sum, auto step) { return exponential(sum) * step; }, log_decay, dt);
-    for (Index t = 0; t < n; ++t) assign_scaled(weighted_x + t * P, log_decay[t], x + t * x_row, P);
-    if (!state_is_zero) assign_scaled(state, from_start[n - 1], state, N * P);
-    accumulate(state, P, Strided<Scalar>{b, 1, b_row}, weighted_x, P, N, P, n);
-  }
 }
 
 }  // namespace detail
@@ -254,159 +98,19 @@ void ssd(const SsdInputs<Scalar>& in, Division rows, const SsdStates<Scalar>& st
 
     const detail::SsdHead<Scalar> at = detail::ssd_head_of(in, rows.begin(sequence), T, head);
     const MutableView<Scalar> y_head = cols_of(rows_of(y, rows.begin(sequence), T), head * P, P);
-    if (T == 1) {
-      Scalar decay = at.dt(0, 0) * at.a;
-      detail::transform(
-          1, &decay, [](auto z) { return exponential(z); }, &decay);
-      Scalar* y_0 = y.data() + rows.begin(sequence) * y.outerStride() + head * P;
-      detail::ssd_step_from<detail::full_width<Scalar>>(Index(0), at, decay, before != nullptr ? before : after, after,
-                                                        y_0);
-    } else {
+    if (T == 1)
+      detail::ssd_row(at, before != nullptr ? before : after, after, y_head);
+    else
       detail::ssd_chunks(at, in.chunk, before == nullptr, after, wanted, kept, y_head, scratch);
-    }
   });
 }
-
-namespace detail {
-
-// Where the gradients of one head of one sequence are added.
-template <class Scalar>
-struct SsdHeadGradients {
-  MutableView<Scalar> x;   // [T x P]
-  MutableView<Scalar> dt;  // [T x 1]
-  MutableView<Scalar> b;   // [T x N]
-  MutableView<Scalar> c;   // [T x N]
-  Scalar* a;
-  Scalar* d;
-};
-
-// kept: the states before the chunks 1, 2, ...
-template <class Scalar>
-void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* kept, View<Scalar> d_y,
-                         SsdHeadGradients<Scalar> d, Arena& scratch) {
-  const Index T = in.x.rows(), P = in.x.cols(), N = in.b.cols(), Q = (std::min)(chunk, T);
-  const Index x_row = in.x.outerStride(), b_row = in.b.outerStride(), c_row = in.c.outerStride(),
-              d_y_row = d_y.outerStride();
-  const Index d_x_row = d.x.outerStride(), d_b_row = d.b.outerStride(), d_c_row = d.c.outerStride();
-  Scalar* scores = scratch.take<Scalar>(Q * Q);    // [Q x Q]
-  Scalar* d_dots = scratch.take<Scalar>(Q * Q);    // [Q x Q]  gradient of c_t . b_s
-  Scalar* d_steps = scratch.take<Scalar>(Q * Q);   // [Q x Q]  what pair (t, s) adds to the gradient of dt_s as a factor
-  Scalar* by_state = scratch.take<Scalar>(Q * N);  // [Q x N]
-  Scalar* weighted = scratch.take<Scalar>(Q * P);  // [Q x P]
-  Scalar* d_state = scratch.take_zeroed<Scalar>(N * P);  // [N x P]  of the state after the chunk
-  Scalar* log_decay = scratch.take<Scalar>(Q);           // [1 x Q]
-  Scalar* decay = scratch.take<Scalar>(Q);               // [1 x Q]  after the loop over t: from row s to the end
-  Scalar* from_start = scratch.take<Scalar>(Q);          // [1 x Q]
-  Scalar* dt = scratch.take<Scalar>(Q);                  // [1 x Q]
-  Scalar* d_dt = scratch.take<Scalar>(Q);                // [1 x Q]  of dt as a factor of x
-  Scalar* d_z = scratch.take<Scalar>(Q);                 // [1 x Q]
-  const Index last = (T - 1) / chunk;
-  for (Index index = last; index >= 0; --index) {
-    const Index begin = index * chunk, n = (std::min)(chunk, T - begin);
-    const Scalar* state = index > 0 ? kept + (index - 1) * N * P : nullptr;  // zero before the first chunk
-    const Scalar* x = in.x.data() + begin * x_row;
-    const Scalar* b = in.b.data() + begin * b_row;
-    const Scalar* c = in.c.data() + begin * c_row;
-    const Scalar* g = d_y.data() + begin * d_y_row;
-    Scalar* d_x = d.x.data() + begin * d_x_row;
-    Scalar* d_b = d.b.data() + begin * d_b_row;
-    Scalar* d_c = d.c.data() + begin * d_c_row;
-    for (Index t = 0; t < n; ++t) dt[t] = in.dt(begin + t, 0);
-
-    // The forward's scores, and  y_t = ... + sum_{s <= t} scores_ts x_s   =>   d_scores_ts = d_y_t . x_s
-    assign_lower_dots(scores, c, c_row, b, b_row, n, N);
-    assign_lower_dots(d_dots, g, d_y_row, x, x_row, n, P);
-    DecayWalk<Scalar> walk{log_decay};
-    for (Index t = 0; t < n; ++t) {
-      walk.next(t, dt[t] * in.a);
-      from_start[t] = walk.from_start;
-      // scores_ts = decay_ts dt_s (c_t . b_s)   =>   d (c_t . b_s) = decay_ts dt_s d_scores_ts,  d_dt_s += decay_ts (c_t .
-      // b_s) d_scores_ts
-      const auto product = [](auto p, auto q, auto r) { return p * q * r; };
-      transform(
-          t + 1, decay, [](auto sum) { return exponential(sum); }, log_decay);
-      transform(t + 1, d_steps + t * n, product, decay, scores + t * n, d_dots + t * n);
-      transform(t + 1, d_dots + t * n, product, decay, dt, d_dots + t * n);
-      transform(t + 1, scores + t * n, product, decay, dt, scores + t * n);
-    }
-    transform(
-        n, from_start, [](auto sum) { return exponential(sum); }, from_start);
-
-    // S' = exp(z_0 + ... + z_last) S + sum_s to_end_s dt_s b_s^T x_s   =>   d_b_s += to_end_s dt_s x_s d_S'^T,
-    //      d_x_s += to_end_s dt_s b_s d_S',  d_dt_s += to_end_s b_s . (x_s d_S'^T),  d_S = exp(z_0 + ... + z_last) d_S'
-    // and d_z_r takes what flows through the decays of all s < r, and of S.
-    std::fill_n(d_dt, n, Scalar(0));
-    std::fill_n(d_z, n, Scalar(0));
-    if (index < last) {
-      const Scalar* to_end = decay;
-      std::fill_n(by_state, n * N, Scalar(0));
-      accumulate_dots(by_state, N, x, x_row, d_state, P, n, N, P);
-      Scalar through = state != nullptr ? from_start[n - 1] * dot(d_state, state, N * P) : Scalar(0);
-      for (Index s = 0; s < n; ++s) {
-        Scalar* x_d_state = by_state + s * N;
-        d_dt[s] = to_end[s] * dot(b + s * b_row, x_d_state, N);
-        d_z[s] = through;
-        through += dt[s] * d_dt[s];
-        add_scaled(d_b + s * d_b_row, to_end[s] * dt[s], x_d_state, N);
-        assign_scaled(x_d_state, to_end[s] * dt[s], b + s * b_row, N);
-      }
-      accumulate(d_x, d_x_row, Strided<Scalar>{by_state, N, 1}, d_state, P, n, P, N);
-      assign_scaled(d_state, from_start[n - 1], d_state, N * P);
-    }
-
-    // y_t = ... + d x_t   =>   d_d += d_y_t . x_t,  d_x_t += d d_y_t
-    for (Index t = 0; t < n; ++t) {
-      *d.d += dot(g + t * d_y_row, x + t * x_row, P);
-      add_scaled(d_x + t * d_x_row, in.d, g + t * d_y_row, P);
-    }
-
-    // y_t = ... + sum_{s <= t} scores_ts x_s   =>   d_x_s += sum_{t >= s} scores_ts d_y_t,  d_c_t += sum_{s <= t} d_dots_ts
-    // b_s,
-    //                                              d_b_s += sum_{t >= s} d_dots_ts c_t
-    accumulate_lower_transposed(d_x, d_x_row, scores, g, d_y_row, n, P);
-    accumulate_lower(d_c, d_c_row, d_dots, b, b_row, n, N);
-    accumulate_lower_transposed(d_b, d_b_row, d_dots, c, c_row, n, N);
-    // d_z_r += sum_{s < r <= t} dt_s d_steps_ts: the sum over t of the rows from r on, then over s.
-    Scalar* rows_below = log_decay;
-    std::fill_n(rows_below, n, Scalar(0));
-    for (Index r = n - 1; r >= 0; --r) {
-      transform(
-          r + 1, rows_below, [](auto sum, auto added) { return sum + added; }, rows_below, d_steps + r * n);
-      d_z[r] += dot(dt, rows_below, r);
-      d_dt[r] += rows_below[r];
-    }
-
-    // y_t = exp(z_0 + ... + z_t) c_t S + ...   =>   d_c_t += exp(..) d_y_t S^T,  d_S += exp(..) c_t^T d_y_t,
-    //                                              d_z_r += sum_{t >= r} exp(..) c_t . (d_y_t S^T)
-    if (state != nullptr) {
-      std::fill_n(by_state, n * N, Scalar(0));
-      accumulate_dots(by_state, N, g, d_y_row, state, P, n, N, P);
-      Scalar through = 0;
-      for (Index t = n - 1; t >= 0; --t) {
-        add_scaled(d_c + t * d_c_row, from_start[t], by_state + t * N, N);
-        through += from_start[t] * dot(c + t * c_row, by_state + t * N, N);
-        d_z[t] += through;
-        assign_scaled(weighted + t * P, from_start[t], g + t * d_y_row, P);
-      }
-      accumulate(d_state, P, Strided<Scalar>{c, 1, c_row}, weighted, P, N, P, n);
-    }
-
-    // z_t = dt_t a   =>   d_dt_t += a d_z_t,  d_a += dt_t d_z_t
-    for (Index t = 0; t < n; ++t) {
-      d.dt(begin + t, 0) += in.a * d_z[t] + d_dt[t];
-      *d.a += dt[t] * d_z[t];
-    }
-  }
-}
-
-}  // namespace detail
 
 /// The gradient of dot(y, d_y), added to d, for whole sequences: the state before them is zero. kept: as `ssd` left them;
 /// an entry is read only where ssd_kept_states says that there are some. scratch: what several heads add to is formed there
 /// by head and then added in order.
 template <class Scalar>
 void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*> kept, View<Scalar> d_y,
-                  SsdGradients<Scalar> d, Workers& workers, Arena& scratch) {
+                  SsdGradients<Scalar> d, Arena& scratch, Workers& workers) {
   const Index H = in.heads(), P = in.head_width(), N = in.state_width(), T = in.x.rows(), B = rows.sequences();
   HEED_DEBUG_CHECK(rows.rows() == T && d_y.rows() == T && d_y.cols() == in.x.cols() && in.chunk >= 1);
   const Arena::Scope scope(scratch);
@@ -432,16 +136,12 @@ void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*>
                                 own);
   });
 
-  constexpr Index block = 64;
-  workers.run((T + block - 1) / block, [&](Index job, Arena&) {
-    for (Index t = job * block; t < (std::min)(T, (job + 1) * block); ++t)
-      for (Index head = 0; head < H; ++head) {
-        const Index group = head * in.groups / H;
-        Scalar* d_b_t = d.b.data() + t * d.b.outerStride() + group * N;
-        Scalar* d_c_t = d.c.data() + t * d.c.outerStride() + group * N;
-        detail::add_scaled(d_b_t, Scalar(1), d_b + (head * T + t) * N, N);
-        detail::add_scaled(d_c_t, Scalar(1), d_c + (head * T + t) * N, N);
-      }
+  detail::for_rows(T, H * N, workers, [&](Index t) {
+    for (Index head = 0; head < H; ++head) {
+      const Index column = head * in.groups / H * N;
+      detail::add_scaled(detail::row_of(d.b, t) + column, Scalar(1), d_b + (head * T + t) * N, N);
+      detail::add_scaled(detail::row_of(d.c, t) + column, Scalar(1), d_c + (head * T + t) * N, N);
+    }
   });
   for (Index job = 0; job < B * H; ++job) {
     d.a(0, job % H) += d_a[job];
