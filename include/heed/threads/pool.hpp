@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <thread>
 
 #include "../core/executor.hpp"
 
@@ -30,6 +31,7 @@ class Pool final : public Executor {
   explicit Pool(int workers) : workers_(workers) {
     HEED_EXPECTS(ConfigError, workers >= 1, "a pool has 1 worker or more, found ", workers);
     if (workers > 1) helpers_ = std::make_unique<Eigen::ThreadPool>(workers - 1);
+    meet();
   }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -75,6 +77,15 @@ class Pool final : public Executor {
 
   // 0 for a thread that is not of this pool: it came through run().
   int current_worker() const { return helpers_ ? helpers_->CurrentThreadId() + 1 : 0; }
+
+  // Ends when every thread has come, so that what a thread does when it starts is over before the first run().
+  void meet() {
+    std::atomic<int> present = 0;
+    run(workers_, [&](Index, int) {
+      ++present;
+      while (present.load() < workers_) std::this_thread::yield();
+    });
+  }
 
   void work() {
     const int worker = current_worker();
