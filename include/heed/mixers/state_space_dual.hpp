@@ -1,0 +1,318 @@
+// Mamba-2 heads: a recurrence with constant memory in place of attention.
+//
+//   u = conv(x W_x)   b = conv(x W_b)   c = conv(x W_c)   z = x W_z       conv: short, causal, per channel, then SiLU
+//   dt = softplus(x W_dt + dt_bias)     a = -exp(a_log)                   one step and one decay a head
+//   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T u_t                            per head, S [N x P], P = E
+//   s_t = c_t S_t + d u_t
+//   y += RMSNorm(s * silu(z)) W_o
+//
+//   x, y [T x D]   u, z, s [T x H P]   b, c [T x groups N]   dt [T x H]
+// A head of the layer is a head of the recurrence: P is the head width E, so that W_o keeps its shape.
+// Source: Dao and Gu 2024 (arXiv 2405.21060), section 7; in place of attention heads: Yan et al. 2024 (arXiv 2410.12850).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "../ops/gated_rms_norm.hpp"
+#include "../ops/linear.hpp"
+#include "../ops/short_conv.hpp"
+#include "../ops/ssd.hpp"
+#include "../ops/time_step.hpp"
+#include "initialise.hpp"
+#include "mixer.hpp"
+
+namespace heed::inline HEED_ABI {
+
+struct StateSpaceDual {
+  static constexpr std::string_view name = "state space dual";
+  using consumes = signals<>;
+  using publishes = signals<>;
+
+  struct Config {
+    Index state_width = 64;  // N
+    Index groups = 1;        // of b and c: head h reads group floor(h groups / H)
+    Index taps = 4;          // of the convolution
+    Index chunk = 64;        // rows computed at once; the result does not depend on it but for rounding
+    double epsilon = 1e-5;   // of the norm
+  };
+
+  template <class Scalar>
+  struct Params {
+    Matrix<Scalar> w_z;          // [D x H P]
+    Matrix<Scalar> w_x;          // [D x H P]
+    Matrix<Scalar> w_b;          // [D x groups N]
+    Matrix<Scalar> w_c;          // [D x groups N]
+    Matrix<Scalar> w_dt;         // [D x H]
+    Matrix<Scalar> conv_x;       // [taps x H P]; the last tap multiplies the current row
+    Matrix<Scalar> conv_x_bias;  // [1 x H P]
+    Matrix<Scalar> conv_b;       // [taps x groups N]
+    Matrix<Scalar> conv_b_bias;  // [1 x groups N]
+    Matrix<Scalar> conv_c;       // [taps x groups N]
+    Matrix<Scalar> conv_c_bias;  // [1 x groups N]
+    Matrix<Scalar> dt_bias;      // [1 x H]
+    Matrix<Scalar> a_log;        // [1 x H]
+    Matrix<Scalar> d;            // [1 x H]
+    Matrix<Scalar> norm;         // [1 x H P]
+    Matrix<Scalar> w_o;          // [H P x D]
+
+    Params() = default;
+    Params(const Shape& shape, const Config& config) {
+      const Index D = shape.width;
+      const Index H = shape.heads.count;
+      const Index inner = shape.q_width();
+      const Index state = group_width(shape, config);
+      w_z.resize(D, inner), w_x.resize(D, inner), w_b.resize(D, state), w_c.resize(D, state), w_dt.resize(D, H);
+      conv_x.resize(config.taps, inner), conv_b.resize(config.taps, state), conv_c.resize(config.taps, state);
+      conv_x_bias.resize(1, inner), conv_b_bias.resize(1, state), conv_c_bias.resize(1, state);
+      dt_bias.resize(1, H), a_log.resize(1, H), d.resize(1, H);
+      norm.resize(1, inner), w_o.resize(inner, D);
+    }
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      f("w_z", Role::matrix, p.w_z...);
+      f("w_x", Role::matrix, p.w_x...);
+      f("w_b", Role::matrix, p.w_b...);
+      f("w_c", Role::matrix, p.w_c...);
+      f("w_dt", Role::matrix, p.w_dt...);
+      f("conv_x", Role::state, p.conv_x...);
+      f("conv_x_bias", Role::state, p.conv_x_bias...);
+      f("conv_b", Role::state, p.conv_b...);
+      f("conv_b_bias", Role::state, p.conv_b_bias...);
+      f("conv_c", Role::state, p.conv_c...);
+      f("conv_c_bias", Role::state, p.conv_c_bias...);
+      f("dt_bias", Role::state, p.dt_bias...);
+      f("a_log", Role::state, p.a_log...);
+      f("d", Role::state, p.d...);
+      f("norm", Role::norm, p.norm...);
+      f("w_o", Role::output, p.w_o...);
+    }
+  };
+
+  template <class Scalar>
+  struct Cache {
+    CachedStates<Scalar>
+        states;  // per slot: S of every head [H x N x P], then the last taps - 1 rows before each convolution
+
+    Cache(const Shape& shape, const Config& config, const CacheSize& size) : states(size, plan(shape, config).per_state) {}
+    Index bytes() const { return states.bytes(); }
+  };
+  static CachePlan plan(const Shape& shape, const Config& config) {
+    const Index channels = shape.q_width() + 2 * group_width(shape, config);
+    return {.per_state = shape.q_width() * config.state_width + (config.taps - 1) * channels};
+  }
+
+  template <class Scalar>
+  struct Record {
+    // The results of the lines above, each as the formula names it; _in: before its convolution.
+    struct Values {
+      MutableView<Scalar> z, u_in, b_in, c_in, dt_in, u, b, c, dt, a, s, out;
+      HeadTable<Scalar*> kept;  // the states between chunks
+    };
+    std::optional<Values> values;
+  };
+
+  static void check(const Shape& shape, const Config& config, std::string_view layer) {
+    HEED_EXPECTS(ConfigError, config.state_width >= 1, layer, ": state_width: expected 1 or more, found ",
+                 config.state_width);
+    HEED_EXPECTS(ConfigError, config.taps >= 1, layer, ": taps: expected 1 or more, found ", config.taps);
+    HEED_EXPECTS(ConfigError, config.chunk >= 1, layer, ": chunk: expected 1 or more, found ", config.chunk);
+    HEED_EXPECTS(ConfigError, config.groups >= 1 && shape.heads.count % config.groups == 0, layer,
+                 ": groups: expected a divisor of the ", shape.heads.count, " recurrent heads, found ", config.groups);
+  }
+  static Index scratch_per_row(const Shape& shape, const Config& config) {
+    return 8 * shape.q_width() + 8 * group_width(shape, config) + 8 * shape.heads.count +
+           2 * shape.heads.count * config.state_width;
+  }
+
+  /// Projections by role; conv ~ U(+-1/sqrt(taps)); the step starts log-uniform in [0.001, 0.1], at least 0.0001; a ~ -U(1,
+  /// 16); d = 1.
+  template <class Scalar>
+  static void initialise(const Shape&, const Config& config, Params<Scalar>& params, const Initialiser& initialiser) {
+    const double spread = 1 / std::sqrt(static_cast<double>(config.taps));
+    heed::visit(
+        [&](std::string_view tensor_name, Role role, Matrix<Scalar>& tensor) {
+          Random random = initialiser.random(tensor_name);
+          const auto fill = [&](auto&& draw) {
+            for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = static_cast<Scalar>(draw());
+          };
+          if (tensor_name.substr(0, 4) == "conv") {
+            random.uniform(tensor, -spread, spread);
+          } else if (tensor_name == "dt_bias") {
+            fill([&] {
+              const double dt = (std::max)(1e-4, std::exp(random.uniform(std::log(1e-3), std::log(0.1))));
+              return dt + std::log(-std::expm1(-dt));  // softplus^-1
+            });
+          } else if (tensor_name == "a_log") {
+            fill([&] { return std::log(random.uniform(1, 16)); });
+          } else if (tensor_name == "d") {
+            tensor.setOnes();
+          } else {
+            initialiser.by_role(tensor_name, role, tensor);
+          }
+        },
+        params);
+  }
+
+  template <class Scalar>
+  static void apply(const Call<StateSpaceDual, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> y) {
+    const Pass& pass = call.pass;
+    const Params<Scalar>& p = call.params;
+    const Index T = x.rows();
+    const Index H = call.shape.heads.count;
+    const Index inner = call.shape.q_width();
+    const Index state = group_width(call.shape, call.config);
+    Arena& arena = pass.record();
+    call.record.values.emplace(typename Record<Scalar>::Values{
+        .z = arena.zeros<Scalar>(T, inner),
+        .u_in = arena.zeros<Scalar>(T, inner),
+        .b_in = arena.zeros<Scalar>(T, state),
+        .c_in = arena.zeros<Scalar>(T, state),
+        .dt_in = arena.zeros<Scalar>(T, H),
+        .u = arena.matrix<Scalar>(T, inner),
+        .b = arena.matrix<Scalar>(T, state),
+        .c = arena.matrix<Scalar>(T, state),
+        .dt = arena.matrix<Scalar>(T, H),
+        .a = arena.matrix<Scalar>(1, H),
+        .s = arena.matrix<Scalar>(T, inner),
+        .out = arena.matrix<Scalar>(T, inner),
+        .kept = pass.training() ? make_kept(call) : HeadTable<Scalar*>{},
+    });
+    auto& v = *call.record.values;
+    linear(x, p.w_z, v.z, pass.workers);
+    linear(x, p.w_x, v.u_in, pass.workers);
+    linear(x, p.w_b, v.b_in, pass.workers);
+    linear(x, p.w_c, v.c_in, pass.workers);
+    linear(x, p.w_dt, v.dt_in, pass.workers);
+
+    const Index history = call.config.taps - 1;
+    const Index conv_at = inner * call.config.state_width;  // behind the states of the heads
+    convolve(call, v.u_in, p.conv_x, p.conv_x_bias, conv_at, v.u);
+    convolve(call, v.b_in, p.conv_b, p.conv_b_bias, conv_at + history * inner, v.b);
+    convolve(call, v.c_in, p.conv_c, p.conv_c_bias, conv_at + history * (inner + state), v.c);
+    time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers);
+    decay_rate(view_of(p.a_log), v.a);
+
+    const auto [before, after] = slots(call, H, 0, call.config.state_width * call.shape.head_width);
+    ssd(inputs_of(call), pass.rows, SsdStates<Scalar>{before, after, v.kept}, v.s, pass.workers);
+    gated_rms_norm(norm_of(call), v.out, pass.workers);
+    linear(v.out, p.w_o, y, pass.workers);
+  }
+
+  template <class Scalar>
+  static void backward(const Call<StateSpaceDual, Scalar>& call, const View<Scalar>& x, const View<Scalar>& d_y,
+                       MutableView<Scalar> d_x, Params<Scalar>& g) {
+    const Pass& pass = call.pass;
+    const Params<Scalar>& p = call.params;
+    const auto& v = *call.record.values;
+    const Index T = x.rows();
+    const Index H = call.shape.heads.count;
+    const Index inner = call.shape.q_width();
+    const Index state = group_width(call.shape, call.config);
+    const Arena::Scope scope(pass.scratch);
+    const auto zeros = [&](Index rows, Index cols) { return pass.scratch.template zeros<Scalar>(rows, cols); };
+    MutableView<Scalar> d_z = zeros(T, inner);
+    MutableView<Scalar> d_u = zeros(T, inner), d_b = zeros(T, state), d_c = zeros(T, state), d_dt = zeros(T, H);
+    MutableView<Scalar> d_u_in = zeros(T, inner), d_b_in = zeros(T, state), d_c_in = zeros(T, state), d_dt_in = zeros(T, H);
+    MutableView<Scalar> d_a = zeros(1, H), d_s = zeros(T, inner), d_out = zeros(T, inner);
+
+    // y += out w_o
+    linear_backward(v.out, p.w_o, d_y, d_out, g.w_o, pass.workers);
+    // out = norm(s * silu(z))
+    gated_rms_norm_backward(norm_of(call), view_of(d_out), GatedRmsNormGradients<Scalar>{d_s, d_z, mutable_view_of(g.norm)},
+                            pass.scratch, pass.workers);
+    // s_t = c_t S_t + d u_t,   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T u_t
+    ssd_backward(inputs_of(call), pass.rows, v.kept, view_of(d_s),
+                 SsdGradients<Scalar>{d_u, d_dt, d_a, d_b, d_c, mutable_view_of(g.d)}, pass.scratch, pass.workers);
+    // a = -exp(a_log),   dt = softplus(dt_in + dt_bias)
+    decay_rate_backward(view_of(v.a), view_of(d_a), mutable_view_of(g.a_log));
+    time_step_backward(view_of(v.dt_in), view_of(p.dt_bias), view_of(d_dt), d_dt_in, mutable_view_of(g.dt_bias),
+                       pass.scratch, pass.workers);
+    // c = conv(c_in),   b = conv(b_in),   u = conv(u_in)
+    convolve_backward(call, v.c_in, p.conv_c, p.conv_c_bias, d_c, d_c_in, g.conv_c, g.conv_c_bias);
+    convolve_backward(call, v.b_in, p.conv_b, p.conv_b_bias, d_b, d_b_in, g.conv_b, g.conv_b_bias);
+    convolve_backward(call, v.u_in, p.conv_x, p.conv_x_bias, d_u, d_u_in, g.conv_x, g.conv_x_bias);
+    // dt_in = x w_dt,   c_in = x w_c,   b_in = x w_b,   u_in = x w_x,   z = x w_z
+    linear_backward(x, p.w_dt, d_dt_in, d_x, g.w_dt, pass.workers);
+    linear_backward(x, p.w_c, d_c_in, d_x, g.w_c, pass.workers);
+    linear_backward(x, p.w_b, d_b_in, d_x, g.w_b, pass.workers);
+    linear_backward(x, p.w_x, d_u_in, d_x, g.w_x, pass.workers);
+    linear_backward(x, p.w_z, d_z, d_x, g.w_z, pass.workers);
+  }
+
+ private:
+  // groups N; without heads there is nothing to share.
+  static Index group_width(const Shape& shape, const Config& config) {
+    return shape.heads.count == 0 ? 0 : config.groups * config.state_width;
+  }
+
+  template <class Scalar>
+  struct Slots {
+    HeadTable<const Scalar*> before;
+    HeadTable<Scalar*> after;
+  };
+  // `count` pieces of every sequence's state, from `offset` on, `size` apart: where they are read (nowhere without a past)
+  // and written.
+  template <class Scalar>
+  static Slots<Scalar> slots(const Call<StateSpaceDual, Scalar>& call, Index count, Index offset, Index size) {
+    const Pass& pass = call.pass;
+    auto before = HeadTable<const Scalar*>::make(pass.scratch, pass.sequences(), count);
+    auto after = HeadTable<Scalar*>::make(pass.scratch, pass.sequences(), count);
+    for (Index b = 0; b < pass.sequences(); ++b)
+      for (Index i = 0; i < count; ++i) {
+        const StateSlots slot = pass.slots[static_cast<std::size_t>(b)];
+        const bool fresh = pass.past[static_cast<std::size_t>(b)] == 0;
+        before.at(b, i) = fresh ? nullptr : call.cache.states.at(b, slot.read) + offset + i * size;
+        after.at(b, i) = call.cache.states.at(b, slot.write) + offset + i * size;
+      }
+    return {before, after};
+  }
+
+  template <class Scalar>
+  static HeadTable<Scalar*> make_kept(const Call<StateSpaceDual, Scalar>& call) {
+    const Pass& pass = call.pass;
+    const Index size = call.config.state_width * call.shape.head_width;
+    auto kept = HeadTable<Scalar*>::make(pass.kept, pass.sequences(), call.shape.heads.count);
+    for (Index b = 0; b < pass.sequences(); ++b)
+      for (Index h = 0; h < call.shape.heads.count; ++h)
+        kept.at(b, h) = pass.kept.take<Scalar>(ssd_kept_states(pass.rows.rows(b), call.config.chunk) * size);
+    return kept;
+  }
+
+  template <class Scalar>
+  static void convolve(const Call<StateSpaceDual, Scalar>& call, const MutableView<Scalar>& in,
+                       const Matrix<Scalar>& weight, const Matrix<Scalar>& bias, Index offset, MutableView<Scalar> out) {
+    const auto [before, after] = slots(call, 1, offset, 0);
+    short_conv(ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, call.pass.rows,
+               ShortConvHistory<Scalar>{before, after}, out, call.pass.workers);
+  }
+  template <class Scalar>
+  static void convolve_backward(const Call<StateSpaceDual, Scalar>& call, const MutableView<Scalar>& in,
+                                const Matrix<Scalar>& weight, const Matrix<Scalar>& bias, const MutableView<Scalar>& d_out,
+                                MutableView<Scalar> d_in, Matrix<Scalar>& d_weight, Matrix<Scalar>& d_bias) {
+    short_conv_backward(
+        ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, call.pass.rows, view_of(d_out),
+        ShortConvGradients<Scalar>{d_in, mutable_view_of(d_weight), mutable_view_of(d_bias)}, call.pass.workers);
+  }
+
+  template <class Scalar>
+  static SsdInputs<Scalar> inputs_of(const Call<StateSpaceDual, Scalar>& call) {
+    const auto& v = *call.record.values;
+    return {.x = view_of(v.u),
+            .dt = view_of(v.dt),
+            .a = view_of(v.a),
+            .b = view_of(v.b),
+            .c = view_of(v.c),
+            .d = view_of(call.params.d),
+            .groups = call.config.groups,
+            .chunk = call.config.chunk};
+  }
+  template <class Scalar>
+  static GatedRmsNormInputs<Scalar> norm_of(const Call<StateSpaceDual, Scalar>& call) {
+    const auto& v = *call.record.values;
+    return {view_of(v.s), view_of(v.z), view_of(call.params.norm), call.config.groups, call.config.epsilon};
+  }
+};
+
+}  // namespace heed::inline HEED_ABI

@@ -1,0 +1,30 @@
+// The menu: names for the useful points of Attention<Scores, Values>, and the papers' names for them.
+#pragma once
+
+#include "attention.hpp"
+#include "residual_values.hpp"
+#include "reused_scores.hpp"
+#include "shared_values.hpp"
+#include "side_by_side.hpp"
+#include "state_space_dual.hpp"
+
+namespace heed::inline HEED_ABI {
+
+using StandardAttention = Attention<ComputedScores, ProjectedValues>;
+using ResidualValueAttention = Attention<ComputedScores, ResidualValues<Fixed>>;
+using LearnedResidualValueAttention = Attention<ComputedScores, ResidualValues<Learned>>;
+using SharedValueAttention = Attention<ComputedScores, SharedValues>;
+using ScoreReuseAttention = Attention<ReusedScores, ProjectedValues>;
+
+/// Some heads compute their scores, the others take those of the layer below.
+using PartialScoreReuseAttention = SideBySide<StandardAttention, ScoreReuseAttention>;
+/// Some heads attend, the others recur.
+using RecurrentMixAttention = SideBySide<StandardAttention, StateSpaceDual>;
+
+using ResFormer = ResidualValueAttention;      // Zhou et al. 2024
+using SVFormer = SharedValueAttention;         // Zhou et al. 2024
+using ReuseTransformer = ScoreReuseAttention;  // Bhojanapalli et al. 2021
+using RecurFormer = RecurrentMixAttention;     // Yan et al. 2024
+using Mamba2 = StateSpaceDual;                 // Dao and Gu 2024
+
+}  // namespace heed::inline HEED_ABI

@@ -1,0 +1,408 @@
+// The mixer contract: one call gives a mixer, the library's or yours, the whole suite of laws.
+//
+//   const auto report = heed::testing::mixer_contract<app::GatedValueAttention>();
+//   EXPECT_TRUE(report.holds()) << report.text();
+//
+// The mixer stands in a stack, above a standard layer if it consumes something. The laws:
+//   names         visit names every tensor once
+//   chunks        any split of the rows gives the whole pass                             within `Nearness`
+//   packed        a ragged batch, with an empty sequence, gives what its sequences give alone        within `Nearness`
+//   dynamic       the same layers chosen at run time give the same                       within `Nearness`
+//   causality     rows do not change when later rows do (unless the mixer sees ahead)    to the bit
+//   rollback      after a rollback the cache is as if the rejected rows had never been   to the bit
+//   fork          a fork and its origin go on independently                              to the bit
+//   restart       truncate(sequence, 0) starts anew                                      to the bit
+//   finite        zero rows, one row and large inputs give finite results and gradients
+//   gradients     every parameter, the input and every consumed signal, by central differences in double
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "../core/random.hpp"
+#include "../mixers/attention.hpp"
+#include "../model/dynamic_stack.hpp"
+#include "../model/stack.hpp"
+#include "finite_difference.hpp"
+#include "signal_source.hpp"
+
+namespace heed::inline HEED_ABI::testing {
+
+/// What the contract found: one sentence for every law that does not hold.
+struct Report {
+  std::vector<std::string> broken;
+
+  bool holds() const { return broken.empty(); }
+  std::string text() const {
+    std::string all;
+    for (const std::string& sentence : broken) all += sentence + "\n";
+    return all;
+  }
+};
+
+/// The layers that stand below, or above, the mixer under test.
+template <class... Mixers>
+struct Layers {};
+
+struct ContractOptions {
+  Sizes sizes = {.width = 12, .heads = 4, .kv_heads = 2, .head_width = 6, .hidden = 10};
+  std::vector<Index> lengths = {5, 0, 1, 9};  // of the sequences of a batch
+  Index splits = 4;                           // random splits tried
+  std::uint64_t seed = 1;
+};
+
+namespace detail {
+
+/// When two float results are the same up to rounding: with the same weights in double as oracle,
+///   error(float) <= 2 max(error(float whole pass), eps n)      error = max |y - oracle| / max |oracle|
+/// where n is the length of the longest sum that feeds a row.
+struct Nearness {
+  Matrix<double> oracle;
+  double error_of_whole;
+  double floor;
+
+  template <class Scalar>
+  static double error(const Matrix<Scalar>& y, const Matrix<double>& oracle) {
+    const double scale = oracle.cwiseAbs().maxCoeff();
+    return (y.template cast<double>() - oracle).cwiseAbs().maxCoeff() / (scale > 0 ? scale : 1);
+  }
+  bool holds(const Matrix<float>& y) const { return error(y, oracle) <= 2 * (std::max)(error_of_whole, floor); }
+};
+
+template <class Mixer, class Below, class Above>
+struct Tower;
+template <class Mixer, class... Below, class... Above>
+struct Tower<Mixer, Layers<Below...>, Layers<Above...>> {
+  template <class Scalar>
+  using Static = Stack<Scalar, Block<Below>..., Block<Mixer>, Block<Above>...>;
+  static constexpr std::size_t level = sizeof...(Below);
+
+  template <class Scalar>
+  static Static<Scalar> build(const Sizes& sizes, const typename Mixer::Config& config) {
+    typename Static<Scalar>::Config all{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
+    all.template layer<level>().mixer = config;
+    return Static<Scalar>(all);
+  }
+  template <class Scalar>
+  static DynamicStack<Scalar> build_dynamic(const Sizes& sizes, const typename Mixer::Config& config) {
+    return DynamicStack<Scalar>::build(sizes, {choose<Below>()..., choose<Mixer>(config), choose<Above>()...});
+  }
+};
+
+/// Weights of unit gain, norms and coefficients off their round values, so that no term can hide.
+template <class Params>
+void randomise(Params& params, std::uint64_t seed) {
+  visit(
+      [&](std::string_view name, Role role, auto& tensor) {
+        using Tensor = std::remove_cvref_t<decltype(tensor)>;
+        Tensor noise(tensor.rows(), tensor.cols());
+        const bool matrix = role == Role::matrix || role == Role::output || role == Role::embedding;
+        Random(seed, name)
+            .normal(noise, matrix ? 1 / std::sqrt(static_cast<double>((std::max)(tensor.rows(), Index(1)))) : 0.1);
+        tensor = matrix ? noise : Tensor(tensor + noise);
+      },
+      params);
+}
+
+/// Copies tensor by tensor, in the order of visit.
+template <class From, class To>
+void copy_params(const From& from, To& to) {
+  std::vector<Matrix<double>> all;
+  visit([&](std::string_view, Role, const auto& tensor) { all.push_back(tensor.template cast<double>()); }, from);
+  std::size_t next = 0;
+  visit([&](std::string_view, Role,
+            auto& tensor) { tensor = all[next++].template cast<typename std::remove_cvref_t<decltype(tensor)>::Scalar>(); },
+        to);
+}
+
+template <class Scalar>
+Matrix<Scalar> random_rows(Index rows, Index width, std::uint64_t seed, std::string_view name) {
+  Matrix<Scalar> x(rows, width);
+  Random(seed, name).normal(x, 1);
+  return x;
+}
+
+inline Index total(const std::vector<Index>& lengths) {
+  Index sum = 0;
+  for (const Index length : lengths) sum += length;
+  return sum;
+}
+
+/// The laws about one tower.
+template <class Mixer, class Below, class Above>
+class Laws {
+ public:
+  using tower = Tower<Mixer, Below, Above>;
+  using Model = typename tower::template Static<float>;
+  using Cache = typename Model::Cache;
+
+  Laws(const typename Mixer::Config& config, const ContractOptions& options)
+      : config_(config),
+        options_(options),
+        model_(tower::template build<float>(options.sizes, config)),
+        rows_((std::max)(Index(1), total(options.lengths))),
+        whole_only_(sees_ahead<Mixer>(config)) {
+    randomise(model_.params(), options.seed);
+    x_ = random_rows<float>(rows_, model_.shape().width, options.seed, "x");
+  }
+
+  void names(Report& report) const {
+    std::vector<std::string> seen;
+    visit([&](std::string_view name, Role, const auto&) { seen.emplace_back(name); }, model_.params());
+    for (std::size_t i = 0; i < seen.size(); ++i)
+      for (std::size_t j = 0; j < i; ++j)
+        if (seen[i] == seen[j]) report.broken.push_back("names: visit gives two tensors the name " + seen[i]);
+  }
+
+  void chunks(Report& report) const {
+    if (whole_only_) return;
+    const Nearness near = nearness();
+    Random random(options_.seed, "splits");
+    for (Index split = 0; split < options_.splits; ++split) {
+      auto cache = make_cache(1);
+      Matrix<float> y(rows_, x_.cols());
+      std::string sizes;
+      for (Index done = 0; done < rows_;) {
+        const Index most = rows_ - done;
+        // The first split goes row by row, the others anyhow.
+        const Index count = split == 0 ? 1 : 1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>(most));
+        y.middleRows(done, count) = model_.forward(x_.middleRows(done, count), cache);
+        sizes += (sizes.empty() ? "" : "+") + std::to_string(count);
+        done += count;
+      }
+      if (!near.holds(y)) fail(report, "chunks: rows fed as " + sizes, Nearness::error(y, near.oracle), near);
+    }
+  }
+
+  void packed(Report& report) const {
+    const auto sequences = Sequences(std::span<const Index>(options_.lengths));
+    auto cache = make_cache(sequences.size());
+    const Matrix<float> y = model_.forward(x_, sequences, cache);
+    for (Index b = 0; b < sequences.size(); ++b) {
+      if (sequences.rows(b) == 0) continue;
+      const Matrix<float> alone_x = x_.middleRows(sequences.begin(b), sequences.rows(b));
+      const Nearness near = nearness(alone_x);
+      const Matrix<float> in_batch = y.middleRows(sequences.begin(b), sequences.rows(b));
+      if (!near.holds(in_batch))
+        fail(report, "packed: sequence " + std::to_string(b) + " of a batch", Nearness::error(in_batch, near.oracle), near);
+    }
+    const auto tape_rows = sequences;
+    auto tape = model_.make_tape(tape_rows);
+    const Matrix<float> taped = model_.forward(x_, tape);
+    if (!same_bits(taped, y)) report.broken.push_back("packed: a training pass differs from inference on the same rows");
+  }
+
+  void dynamic(Report& report) const {
+    auto chosen = tower::template build_dynamic<float>(options_.sizes, config_);
+    copy_params(model_.params(), chosen.params());
+    auto cache = chosen.make_cache({.positions = rows_, .rows = rows_});
+    const Matrix<float> y = chosen.forward(x_, cache);
+    const Nearness near = nearness();
+    if (!near.holds(y)) fail(report, "dynamic: the same layers in a DynamicStack", Nearness::error(y, near.oracle), near);
+  }
+
+  void causality(Report& report) const {
+    if (whole_only_) return;
+    const Matrix<float> y = whole(x_);
+    for (Index row = 1; row < rows_; ++row) {
+      Matrix<float> other = x_;
+      other.bottomRows(rows_ - row) = random_rows<float>(rows_ - row, x_.cols(), options_.seed + 1, "later");
+      if (!same_bits(Matrix<float>(whole(other).topRows(row)), Matrix<float>(y.topRows(row))))
+        report.broken.push_back("causality: rows before row " + std::to_string(row) + " change with the rows from it on");
+    }
+  }
+
+  void rollback(Report& report) const {
+    if (whole_only_ || rows_ < 4) return;
+    const Index a = rows_ / 3;
+    const Index b = rows_ / 3;
+    auto cache = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(a), cache));
+    const Mark mark = cache.checkpoint();
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      static_cast<void>(model_.forward(x_.bottomRows(b), cache));
+      static_cast<void>(model_.forward(x_.bottomRows(1), cache));
+      if (!cache.rollback(mark)) {
+        report.broken.push_back("rollback: a fresh mark is refused");
+        return;
+      }
+    }
+    const Matrix<float> after = model_.forward(x_.middleRows(a, b), cache);
+    auto replay = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(a), replay));
+    const Matrix<float> expected = model_.forward(x_.middleRows(a, b), replay);
+    if (!same_bits(after, expected)) report.broken.push_back("rollback: rows after it differ from a replay");
+  }
+
+  void fork(Report& report) const {
+    if (whole_only_ || rows_ < 4) return;
+    const Index a = rows_ / 2;
+    auto origin = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(a), origin));
+    auto copy = origin.fork();
+    const Matrix<float> other = model_.forward(x_.bottomRows(1), copy);
+    const Matrix<float> next = model_.forward(x_.middleRows(a, 1), origin);
+    auto replay = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(a), replay));
+    if (!same_bits(next, Matrix<float>(model_.forward(x_.middleRows(a, 1), replay))))
+      report.broken.push_back("fork: the origin differs from a replay");
+    auto replay_other = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(a), replay_other));
+    if (!same_bits(other, Matrix<float>(model_.forward(x_.bottomRows(1), replay_other))))
+      report.broken.push_back("fork: the fork differs from a replay");
+  }
+
+  void restart(Report& report) const {
+    auto cache = make_cache(1);
+    static_cast<void>(model_.forward(x_.bottomRows(1), cache));
+    if (!cache.truncate(0, 0)) report.broken.push_back("restart: truncate(0, 0) is refused");
+    if (!same_bits(Matrix<float>(model_.forward(x_, cache)), whole(x_)))
+      report.broken.push_back("restart: a new conversation differs from a new cache");
+  }
+
+  void finite(Report& report) const {
+    const auto check = [&](const Matrix<float>& x, const std::vector<Index>& lengths, const char* what) {
+      auto tape = model_.make_tape(Sequences(std::span<const Index>(lengths)));
+      const Matrix<float> y = model_.forward(x, tape);
+      auto gradients = model_.make_gradients();
+      const Matrix<float> d_x = model_.backward(y, tape, gradients);
+      bool all = y.allFinite() && d_x.allFinite();
+      visit([&](std::string_view, Role, const auto& tensor) { all = all && tensor.allFinite(); }, gradients);
+      if (!all) report.broken.push_back(std::string("finite: ") + what + " give a result or a gradient that is not finite");
+    };
+    check(Matrix<float>::Zero(rows_, x_.cols()), options_.lengths, "zero rows");
+    check(x_.topRows(1), {1}, "a single row");
+    check(1e4f * x_, options_.lengths, "large inputs");
+    if constexpr (requires(typename Mixer::Config c) { c.scores.mask; }) {
+      typename Mixer::Config strict = config_;
+      strict.scores.mask = Mask{unbounded, -1};  // a row sees only those before it: the first sees nothing
+      auto model = tower::template build<float>(options_.sizes, strict);
+      copy_params(model_.params(), model.params());
+      auto cache = model.make_cache({.positions = rows_, .rows = rows_});
+      if (!Matrix<float>(model.forward(x_, cache)).allFinite())
+        report.broken.push_back("finite: a row that sees nothing gives a result that is not finite");
+    }
+  }
+
+ private:
+  Cache make_cache(Index sequences) const {
+    return model_.make_cache({.sequences = sequences, .positions = rows_, .rows = rows_});
+  }
+  Matrix<float> whole(const Matrix<float>& x) const {
+    auto cache = model_.make_cache({.positions = x.rows(), .rows = x.rows()});
+    return model_.forward(x, cache);
+  }
+  Nearness nearness() const { return nearness(x_); }
+  Nearness nearness(const Matrix<float>& x) const {
+    auto exact = tower::template build<double>(options_.sizes, config_);
+    copy_params(model_.params(), exact.params());
+    auto cache = exact.make_cache({.positions = x.rows(), .rows = x.rows()});
+    Nearness near;
+    near.oracle = exact.forward(Matrix<double>(x.cast<double>()), cache);
+    near.error_of_whole = Nearness::error(whole(x), near.oracle);
+    const Shape& shape = model_.shape();
+    const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), x.rows()});
+    near.floor = static_cast<double>(std::numeric_limits<float>::epsilon()) * static_cast<double>(longest);
+    return near;
+  }
+  static bool same_bits(const Matrix<float>& a, const Matrix<float>& b) {
+    return a.rows() == b.rows() && a.cols() == b.cols() && (a.array() == b.array()).all();
+  }
+  static void fail(Report& report, const std::string& what, double error, const Nearness& near) {
+    report.broken.push_back(what + ": error " + std::to_string(error * 1e6) + "e-6, expected at most twice the larger of " +
+                            std::to_string(near.error_of_whole * 1e6) + "e-6 and " + std::to_string(near.floor * 1e6) +
+                            "e-6");
+  }
+
+  typename Mixer::Config config_;
+  ContractOptions options_;
+  Model model_;
+  Index rows_;
+  bool whole_only_;
+  Matrix<float> x_;
+};
+
+/// Every entry of every parameter and of the input, in double, against central differences.
+template <class Model>
+void check_gradients(Report& report, Model& model, const std::vector<Index>& lengths, std::uint64_t seed) {
+  const auto sequences = Sequences(std::span<const Index>(lengths));
+  const Shape& shape = model.shape();
+  Matrix<double> x = random_rows<double>(sequences.rows(), shape.width, seed, "x");
+  const Matrix<double> d_y = random_rows<double>(sequences.rows(), shape.width, seed, "d_y");
+  auto tape = model.make_tape(sequences);
+  const auto loss = [&] { return dot_loss(model.forward(x, tape), view_of(d_y)); };
+  const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), sequences.rows()});
+
+  static_cast<void>(loss());
+  auto gradients = model.make_gradients();
+  Matrix<double> d_x = model.backward(d_y, tape, gradients);
+  const auto check = [&](std::string_view name, Matrix<double>& tensor, const Matrix<double>& gradient) {
+    for (Index i = 0; i < tensor.size(); ++i) {
+      const Difference difference = central_difference(tensor.data()[i], longest, loss);
+      if (!(std::abs(difference.value - gradient.data()[i]) <= difference.bound)) {
+        report.broken.push_back("gradients: " + std::string(name) + "[" + std::to_string(i) + "]: backward gives " +
+                                std::to_string(gradient.data()[i]) + ", differences give " +
+                                std::to_string(difference.value) + " +- " + std::to_string(difference.bound));
+        return;
+      }
+    }
+  };
+  visit([&](std::string_view name, Role, auto& tensor, const auto& gradient) { check(name, tensor, gradient); },
+        model.params(), gradients);
+  check("x", x, d_x);
+}
+
+template <class Mixer, class... Below, class... Above>
+void gradients(Report& report, const typename Mixer::Config& config, const ContractOptions& options, Layers<Below...>,
+               Layers<Above...>) {
+  auto model = Tower<Mixer, Layers<Below...>, Layers<Above...>>::template build<double>(options.sizes, config);
+  randomise(model.params(), options.seed);
+  check_gradients(report, model, options.lengths, options.seed);
+}
+
+/// The same above a SignalSource, for mixers that consume nothing but values and scores: their signals are free parameters.
+template <class Mixer, class... Taps>
+void signal_gradients(Report& report, const typename Mixer::Config& config, const ContractOptions& options,
+                      signals<Taps...>) {
+  constexpr bool known =
+      ((std::same_as<typename Taps::signal, values> || std::same_as<typename Taps::signal, scores>)&&...);
+  if constexpr (sizeof...(Taps) > 0 && known) {
+    using Model = Stack<double, Block<SignalSource>, Block<Mixer>>;
+    const Sizes& sizes = options.sizes;
+    typename Model::Config all{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
+    all.template layer<0>().mixer.lengths = options.lengths;
+    all.template layer<1>().mixer = config;
+    Model model(all);
+    randomise(model.params(), options.seed);
+    check_gradients(report, model, options.lengths, options.seed);
+  }
+}
+
+template <class Mixer>
+using default_below = std::conditional_t<Mixer::consumes::size == 0, Layers<>, Layers<Attention<>>>;
+
+}  // namespace detail
+
+/// Checks a mixer against every law. Below and Above: the mixers it stands between; above it, one that reads what it
+/// publishes checks its echo.
+template <class Mixer, class Below = detail::default_below<Mixer>, class Above = Layers<>>
+Report mixer_contract(const typename Mixer::Config& config = {}, const ContractOptions& options = {}) {
+  Report report;
+  const detail::Laws<Mixer, Below, Above> laws(config, options);
+  laws.names(report);
+  laws.chunks(report);
+  laws.packed(report);
+  laws.dynamic(report);
+  laws.causality(report);
+  laws.rollback(report);
+  laws.fork(report);
+  laws.restart(report);
+  laws.finite(report);
+  detail::gradients<Mixer>(report, config, options, Below(), Above());
+  detail::signal_gradients<Mixer>(report, config, options, typename Mixer::consumes());
+  return report;
+}
+
+}  // namespace heed::inline HEED_ABI::testing
