@@ -13,12 +13,12 @@ struct HeadRange {
 };
 
 struct Shape {
-  Index width = 0;       // D
-  Index head_width = 0;  // E
-  Index group = 1;       // query heads per kv head
-  Index hidden = 0;      // width inside the feed-forward
-  HeadRange heads;       // query heads of this mixer, count = group * kv_heads.count
-  HeadRange kv_heads;    // kv heads of this mixer
+  Index width = 0;          // D
+  Index head_width = 0;     // E
+  Index group = 1;          // query heads per kv head
+  Index hidden = 0;         // width inside the feed-forward
+  HeadRange heads = {};     // query heads of this mixer, count = group * kv_heads.count
+  HeadRange kv_heads = {};  // kv heads of this mixer
 
   Index q_width() const { return heads.count * head_width; }      // H E
   Index kv_width() const { return kv_heads.count * head_width; }  // G E
