@@ -1,4 +1,4 @@
-# Compiles SOURCE with COMPILER twice: it must succeed, and with HEED_BAD it must fail with the sentence it promises.
+# Compiles SOURCE with COMPILER twice: it must succeed, and with HEED_BAD it must fail, first of all with the sentence it promises.
 file(READ ${SOURCE} text)
 if(NOT text MATCHES "^// expect: ([^\n]+)\n")
   message(FATAL_ERROR "${SOURCE}: the first line must be '// expect: <part of the message>'")
@@ -18,7 +18,8 @@ execute_process(COMMAND ${compile} -DHEED_BAD RESULT_VARIABLE result ERROR_VARIA
 if(result EQUAL 0)
   message(FATAL_ERROR "${SOURCE} must not compile with HEED_BAD, and does")
 endif()
-string(FIND "${errors}" "${expected}" position)
+string(REGEX MATCH "error:[^\n]*" first_error "${errors}")
+string(FIND "${first_error}" "${expected}" position)
 if(position EQUAL -1)
-  message(FATAL_ERROR "${SOURCE} fails as it must, but without saying '${expected}':\n${errors}")
+  message(FATAL_ERROR "${SOURCE} fails as it must, but does not begin by saying '${expected}':\n${errors}")
 endif()
