@@ -96,7 +96,8 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
     template <std::size_t number>
     auto& layer() {
       static_assert(number < list::size, "heed: this Stack has no layer of that number");
-      return std::get<list::entries[number].kind>(by_kind)[list::entries[number].index];
+      constexpr auto entry = list::entries[number < list::size ? number : 0];  // or a page of errors would follow
+      return std::get<entry.kind>(by_kind)[entry.index];
     }
   };
 
