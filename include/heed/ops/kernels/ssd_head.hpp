@@ -32,42 +32,50 @@ struct SsdHead {
   Scalar d;
 };
 
+// n rounded up to full lanes: rows of a triangle are that long, and what is beyond their diagonal may hold anything.
+template <class Scalar>
+constexpr Index whole_lanes(Index n) {
+  return (n + full_width<Scalar> - 1) / full_width<Scalar> * full_width<Scalar>;
+}
+
 inline constexpr Index triangle_rows = 4;
 
 // C_i += sum_{j <= i} A_ij B_j for a square A [n x n]. What is above the diagonal is not touched, not even times zero.
 template <class Scalar>
-void accumulate_lower(Scalar* c, Index c_row, const Scalar* a, const Scalar* b, Index b_row, Index n, Index width) {
+void accumulate_lower(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index n,
+                      Index width) {
   for (Index i = 0; i < n; i += triangle_rows) {
     const Index rows = (std::min)(triangle_rows, n - i);
-    accumulate(c + i * c_row, c_row, Strided<Scalar>{a + i * n, n, 1}, b, b_row, rows, width, i);
+    accumulate(c + i * c_row, c_row, Strided<Scalar>{a + i * a_row, a_row, 1}, b, b_row, rows, width, i);
     for (Index r = i; r < i + rows; ++r)
-      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * n + i, n, 1}, b + i * b_row, b_row, Index(1), width,
+      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * a_row + i, a_row, 1}, b + i * b_row, b_row, Index(1), width,
                  r - i + 1);
   }
 }
 
 // C_j += sum_{i >= j} A_ij B_i
 template <class Scalar>
-void accumulate_lower_transposed(Scalar* c, Index c_row, const Scalar* a, const Scalar* b, Index b_row, Index n,
-                                 Index width) {
+void accumulate_lower_transposed(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row,
+                                 Index n, Index width) {
   for (Index j = 0; j < n; j += triangle_rows) {
     const Index rows = (std::min)(triangle_rows, n - j), below = j + rows;
     for (Index r = j; r < below; ++r)
-      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * n + r, 1, n}, b + r * b_row, b_row, Index(1), width,
+      accumulate(c + r * c_row, c_row, Strided<Scalar>{a + r * a_row + r, 1, a_row}, b + r * b_row, b_row, Index(1), width,
                  below - r);
     if (below < n)
-      accumulate(c + j * c_row, c_row, Strided<Scalar>{a + below * n + j, 1, n}, b + below * b_row, b_row, rows, width,
-                 n - below);
+      accumulate(c + j * c_row, c_row, Strided<Scalar>{a + below * a_row + j, 1, a_row}, b + below * b_row, b_row, rows,
+                 width, n - below);
   }
 }
 
-// A_ij = a_i . b_j for j <= i; above the diagonal A [n x n] holds anything.
+// out_ij = a_i . b_j for j <= i
 template <class Scalar>
-void assign_lower_dots(Scalar* out, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index n, Index width) {
-  std::fill_n(out, n * n, Scalar(0));
+void assign_lower_dots(Scalar* out, Index out_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index n,
+                       Index width) {
+  std::fill_n(out, n * out_row, Scalar(0));
   for (Index i = 0; i < n; i += triangle_rows) {
     const Index rows = (std::min)(triangle_rows, n - i);
-    accumulate_dots(out + i * n, n, a + i * a_row, a_row, b, b_row, rows, i + rows, width);
+    accumulate_dots(out + i * out_row, out_row, a + i * a_row, a_row, b, b_row, rows, i + rows, width);
   }
 }
 
@@ -89,7 +97,7 @@ struct DecayWalk {
   void next(Index t, Scalar z) {
     const auto added = Lanes<Scalar>::all(z);
     transform(
-        t, log_decay, [&](auto sum) { return sum + added; }, log_decay);
+        whole_lanes<Scalar>(t), log_decay, [&](auto sum) { return sum + added; }, log_decay);
     log_decay[t] = Scalar(0);
     from_start += z;
   }
@@ -140,12 +148,13 @@ template <class Scalar>
 void ssd_chunks(const SsdHead<Scalar>& in, Index chunk, bool empty, Scalar* state, bool wanted, Scalar* kept,
                 MutableView<Scalar> y, Arena& scratch) {
   const Index T = in.x.rows(), P = in.x.cols(), N = in.b.cols(), Q = (std::min)(chunk, T);
+  const Index row = whole_lanes<Scalar>(Q);
   const Index x_row = in.x.outerStride(), b_row = in.b.outerStride(), c_row = in.c.outerStride(), y_row = y.outerStride();
-  Scalar* scores = scratch.take<Scalar>(Q * Q);      // [Q x Q]
-  Scalar* weighted_x = scratch.take<Scalar>(Q * P);  // [Q x P]
-  Scalar* log_decay = scratch.take<Scalar>(Q);       // [1 x Q]
-  Scalar* from_start = scratch.take<Scalar>(Q);      // [1 x Q]
-  Scalar* dt = scratch.take<Scalar>(Q);              // [1 x Q]
+  Scalar* scores = scratch.take<Scalar>(Q * row);         // [Q x row]
+  Scalar* weighted_x = scratch.take<Scalar>(Q * P);       // [Q x P]
+  Scalar* log_decay = scratch.take_zeroed<Scalar>(row);   // [1 x Q]
+  Scalar* from_start = scratch.take_zeroed<Scalar>(row);  // [1 x Q]
+  Scalar* dt = scratch.take_zeroed<Scalar>(row);          // [1 x Q]
   for (Index begin = 0; begin < T; begin += chunk) {
     const Index n = (std::min)(chunk, T - begin);
     const Scalar* x = in.x.data() + begin * x_row;
@@ -155,16 +164,16 @@ void ssd_chunks(const SsdHead<Scalar>& in, Index chunk, bool empty, Scalar* stat
     if (begin > 0 && kept != nullptr) kept = std::copy_n(state, N * P, kept);
     for (Index t = 0; t < n; ++t) dt[t] = in.dt(begin + t, 0);
 
-    assign_lower_dots(scores, c, c_row, b, b_row, n, N);
+    assign_lower_dots(scores, row, c, c_row, b, b_row, n, N);
     DecayWalk<Scalar> walk{log_decay};
     const auto weigh = [](auto score, auto sum, auto step) { return exponential(sum) * step * score; };
     for (Index t = 0; t < n; ++t) {
       walk.next(t, dt[t] * in.a);
-      transform(t + 1, scores + t * n, weigh, scores + t * n, log_decay, dt);
+      transform(whole_lanes<Scalar>(t + 1), scores + t * row, weigh, scores + t * row, log_decay, dt);
       from_start[t] = walk.from_start;
     }
     transform(
-        n, from_start, [](auto sum) { return exponential(sum); }, from_start);
+        whole_lanes<Scalar>(n), from_start, [](auto sum) { return exponential(sum); }, from_start);
 
     const bool state_is_zero = empty && begin == 0;
     for (Index t = 0; t < n; ++t) std::fill_n(y_0 + t * y_row, P, Scalar(0));
@@ -172,12 +181,12 @@ void ssd_chunks(const SsdHead<Scalar>& in, Index chunk, bool empty, Scalar* stat
       accumulate(y_0, y_row, Strided<Scalar>{c, c_row, 1}, state, P, n, P, N);
       for (Index t = 0; t < n; ++t) assign_scaled(y_0 + t * y_row, from_start[t], y_0 + t * y_row, P);
     }
-    accumulate_lower(y_0, y_row, scores, x, x_row, n, P);
+    accumulate_lower(y_0, y_row, scores, row, x, x_row, n, P);
     for (Index t = 0; t < n; ++t) add_scaled(y_0 + t * y_row, in.d, x + t * x_row, P);
 
     if (begin + n == T && !wanted) break;
     transform(
-        n, log_decay, [](auto sum, auto step) { return exponential(sum) * step; }, log_decay, dt);
+        whole_lanes<Scalar>(n), log_decay, [](auto sum, auto step) { return exponential(sum) * step; }, log_decay, dt);
     for (Index t = 0; t < n; ++t) assign_scaled(weighted_x + t * P, log_decay[t], x + t * x_row, P);
     if (!state_is_zero) assign_scaled(state, from_start[n - 1], state, N * P);
     accumulate(state, P, Strided<Scalar>{b, 1, b_row}, weighted_x, P, N, P, n);
@@ -200,21 +209,22 @@ template <class Scalar>
 void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* kept, View<Scalar> d_y,
                          SsdHeadGradients<Scalar> d, Arena& scratch) {
   const Index T = in.x.rows(), P = in.x.cols(), N = in.b.cols(), Q = (std::min)(chunk, T);
+  const Index row = whole_lanes<Scalar>(Q);
   const Index x_row = in.x.outerStride(), b_row = in.b.outerStride(), c_row = in.c.outerStride(),
               d_y_row = d_y.outerStride();
   const Index d_x_row = d.x.outerStride(), d_b_row = d.b.outerStride(), d_c_row = d.c.outerStride();
-  Scalar* scores = scratch.take<Scalar>(Q * Q);    // [Q x Q]
-  Scalar* d_dots = scratch.take<Scalar>(Q * Q);    // [Q x Q]  gradient of c_t . b_s
-  Scalar* d_steps = scratch.take<Scalar>(Q * Q);   // [Q x Q]  what pair (t, s) adds to the gradient of dt_s as a factor
-  Scalar* by_state = scratch.take<Scalar>(Q * N);  // [Q x N]
-  Scalar* weighted = scratch.take<Scalar>(Q * P);  // [Q x P]
-  Scalar* d_state = scratch.take_zeroed<Scalar>(N * P);  // [N x P]  of the state after the chunk
-  Scalar* log_decay = scratch.take<Scalar>(Q);           // [1 x Q]
-  Scalar* decay = scratch.take<Scalar>(Q);               // [1 x Q]  after the loop over t: from row s to the end
-  Scalar* from_start = scratch.take<Scalar>(Q);          // [1 x Q]
-  Scalar* dt = scratch.take<Scalar>(Q);                  // [1 x Q]
-  Scalar* d_dt = scratch.take<Scalar>(Q);                // [1 x Q]  of dt as a factor of x
-  Scalar* d_z = scratch.take<Scalar>(Q);                 // [1 x Q]
+  Scalar* scores = scratch.take<Scalar>(Q * row);   // [Q x row]
+  Scalar* d_dots = scratch.take<Scalar>(Q * row);   // [Q x row]  gradient of c_t . b_s
+  Scalar* d_steps = scratch.take<Scalar>(Q * row);  // [Q x row]  what pair (t, s) adds to the gradient of dt_s as a factor
+  Scalar* by_state = scratch.take<Scalar>(Q * N);   // [Q x N]
+  Scalar* weighted = scratch.take<Scalar>(Q * P);   // [Q x P]
+  Scalar* d_state = scratch.take_zeroed<Scalar>(N * P);   // [N x P]  of the state after the chunk
+  Scalar* log_decay = scratch.take_zeroed<Scalar>(row);   // [1 x Q]
+  Scalar* decay = scratch.take_zeroed<Scalar>(row);       // [1 x Q]  after the loop over t: from row s to the end
+  Scalar* from_start = scratch.take_zeroed<Scalar>(row);  // [1 x Q]
+  Scalar* dt = scratch.take_zeroed<Scalar>(row);          // [1 x Q]
+  Scalar* d_dt = scratch.take<Scalar>(Q);                 // [1 x Q]  of dt as a factor of x
+  Scalar* d_z = scratch.take<Scalar>(Q);                  // [1 x Q]
   const Index last = (T - 1) / chunk;
   for (Index index = last; index >= 0; --index) {
     const Index begin = index * chunk, n = (std::min)(chunk, T - begin);
@@ -229,8 +239,8 @@ void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* k
     for (Index t = 0; t < n; ++t) dt[t] = in.dt(begin + t, 0);
 
     // The forward's scores, and  y_t = ... + sum_{s <= t} scores_ts x_s   =>   d_scores_ts = d_y_t . x_s
-    assign_lower_dots(scores, c, c_row, b, b_row, n, N);
-    assign_lower_dots(d_dots, g, d_y_row, x, x_row, n, P);
+    assign_lower_dots(scores, row, c, c_row, b, b_row, n, N);
+    assign_lower_dots(d_dots, row, g, d_y_row, x, x_row, n, P);
     DecayWalk<Scalar> walk{log_decay};
     for (Index t = 0; t < n; ++t) {
       walk.next(t, dt[t] * in.a);
@@ -239,13 +249,13 @@ void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* k
       // b_s) d_scores_ts
       const auto product = [](auto p, auto q, auto r) { return p * q * r; };
       transform(
-          t + 1, decay, [](auto sum) { return exponential(sum); }, log_decay);
-      transform(t + 1, d_steps + t * n, product, decay, scores + t * n, d_dots + t * n);
-      transform(t + 1, d_dots + t * n, product, decay, dt, d_dots + t * n);
-      transform(t + 1, scores + t * n, product, decay, dt, scores + t * n);
+          whole_lanes<Scalar>(t + 1), decay, [](auto sum) { return exponential(sum); }, log_decay);
+      transform(whole_lanes<Scalar>(t + 1), d_steps + t * row, product, decay, scores + t * row, d_dots + t * row);
+      transform(whole_lanes<Scalar>(t + 1), d_dots + t * row, product, decay, dt, d_dots + t * row);
+      transform(whole_lanes<Scalar>(t + 1), scores + t * row, product, decay, dt, scores + t * row);
     }
     transform(
-        n, from_start, [](auto sum) { return exponential(sum); }, from_start);
+        whole_lanes<Scalar>(n), from_start, [](auto sum) { return exponential(sum); }, from_start);
 
     // S' = exp(z_0 + ... + z_last) S + sum_s to_end_s dt_s b_s^T x_s   =>   d_b_s += to_end_s dt_s x_s d_S'^T,
     //      d_x_s += to_end_s dt_s b_s d_S',  d_dt_s += to_end_s b_s . (x_s d_S'^T),  d_S = exp(z_0 + ... + z_last) d_S'
@@ -278,15 +288,16 @@ void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* k
     // y_t = ... + sum_{s <= t} scores_ts x_s   =>   d_x_s += sum_{t >= s} scores_ts d_y_t,  d_c_t += sum_{s <= t} d_dots_ts
     // b_s,
     //                                              d_b_s += sum_{t >= s} d_dots_ts c_t
-    accumulate_lower_transposed(d_x, d_x_row, scores, g, d_y_row, n, P);
-    accumulate_lower(d_c, d_c_row, d_dots, b, b_row, n, N);
-    accumulate_lower_transposed(d_b, d_b_row, d_dots, c, c_row, n, N);
+    accumulate_lower_transposed(d_x, d_x_row, scores, row, g, d_y_row, n, P);
+    accumulate_lower(d_c, d_c_row, d_dots, row, b, b_row, n, N);
+    accumulate_lower_transposed(d_b, d_b_row, d_dots, row, c, c_row, n, N);
     // d_z_r += sum_{s < r <= t} dt_s d_steps_ts: the sum over t of the rows from r on, then over s.
     Scalar* rows_below = log_decay;
     std::fill_n(rows_below, n, Scalar(0));
     for (Index r = n - 1; r >= 0; --r) {
       transform(
-          r + 1, rows_below, [](auto sum, auto added) { return sum + added; }, rows_below, d_steps + r * n);
+          whole_lanes<Scalar>(r + 1), rows_below, [](auto sum, auto added) { return sum + added; }, rows_below,
+          d_steps + r * row);
       d_z[r] += dot(dt, rows_below, r);
       d_dt[r] += rows_below[r];
     }
