@@ -7,5 +7,6 @@
 #include "mixers/any_mixer.hpp"
 #include "mixers/variants.hpp"
 #include "model/dynamic_stack.hpp"
+#include "model/inspect.hpp"
 #include "model/stack.hpp"
 #include "version.hpp"

@@ -163,6 +163,12 @@ class Layered {
     at_layer(layer, [&]<class Kind>(const auto& config, const auto&) { plan = Kind::plan(shape_, config); });
     return plan;
   }
+  /// A readable name of the layer's mixer.
+  std::string describe(std::size_t layer) const {
+    std::string name;
+    at_config(layer, [&]<class Kind>(const auto& config) { name = heed::describe<Kind>(config); });
+    return name;
+  }
   Index parameters(std::size_t layer) const {
     Index count = 0;
     at_layer(layer, [&]<class Kind>(const auto&, const auto& params) { count = count_parameters(params); });
@@ -263,9 +269,7 @@ class Layered {
   }
 
   std::string layer_name(std::size_t layer) const {
-    std::string name = "layer " + std::to_string(layer);
-    at_config(layer, [&]<class Kind>(const auto& config) { name += " (" + describe<Kind>(config) + ")"; });
-    return name;
+    return "layer " + std::to_string(layer) + " (" + describe(layer) + ")";
   }
 
   // Score heads that some layer reads: what makes scores be kept whole.

@@ -1,0 +1,106 @@
+// What a model is, in words: who reads whom, parameters by layer, and the cache plan.
+//
+//   std::cout << heed::inspect(model);
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "layered.hpp"
+
+namespace heed::inline HEED_ABI {
+
+namespace detail {
+
+/// 1234567 as 1,234,567.
+inline std::string grouped(Index number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+/// Lines of cells under a heading, in columns as wide as their widest cell. The first two columns are text, the rest
+/// numbers.
+class TextTable {
+ public:
+  explicit TextTable(std::vector<std::string> heading) { add(std::move(heading)); }
+  void add(std::vector<std::string> cells) {
+    widths_.resize((std::max)(widths_.size(), cells.size()));
+    for (std::size_t i = 0; i < cells.size(); ++i) widths_[i] = (std::max)(widths_[i], cells[i].size());
+    lines_.push_back(std::move(cells));
+  }
+  std::string text(std::size_t text_columns) const {
+    std::string all;
+    for (const std::vector<std::string>& line : lines_) {
+      std::string row;
+      for (std::size_t i = 0; i < line.size(); ++i) {
+        const std::string gap(widths_[i] - line[i].size(), ' ');
+        row += (i == 0 ? "" : "  ") + (i < text_columns ? line[i] + gap : gap + line[i]);
+      }
+      all += row.substr(0, row.find_last_not_of(' ') + 1) + "\n";
+    }
+    return all;
+  }
+
+ private:
+  std::vector<std::size_t> widths_;
+  std::vector<std::vector<std::string>> lines_;
+};
+
+/// "first<values> from layer 0, ..." for the taps of one layer.
+inline std::string readings(const LayerWiring& layer) {
+  std::string all;
+  for (std::size_t tap = 0; tap < layer.taps.size(); ++tap) {
+    const TapInfo& info = layer.signals.consumes[tap];
+    all += (all.empty() ? "" : ", ") + std::string(info.name) + "<" + std::string(info.signal) + "> from layer " +
+           std::to_string(layer.taps[tap].layer);
+  }
+  return all.empty() ? "-" : all;
+}
+
+}  // namespace detail
+
+/// The bytes that a cache of `sequences` sequences of `positions` positions allocates for the layers of a model.
+template <class Scalar, class... Kinds>
+Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, Index positions, Index sequences = 1,
+                          Index checkpoints = 1) {
+  Index scalars = 0;
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
+    const CachePlan plan = model.plan(layer);
+    scalars += positions * plan.per_position + (checkpoints + 2) * plan.per_state;
+  }
+  return sequences * scalars * static_cast<Index>(sizeof(Scalar));
+}
+
+/// A page of text on the layers of a model.
+template <class Scalar, class... Kinds>
+std::string inspect(const Layered<Scalar, Kinds...>& model) {
+  using detail::grouped;
+  const Shape& shape = model.shape();
+  const auto bytes = static_cast<Index>(sizeof(Scalar));
+  std::string text = "width " + std::to_string(shape.width) + ", " + std::to_string(shape.heads.count) + " heads, " +
+                     std::to_string(shape.kv_heads.count) + " kv heads, head width " + std::to_string(shape.head_width) +
+                     ", hidden " + std::to_string(shape.hidden) + "\n\n";
+
+  detail::TextTable layers({"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state"});
+  Index parameters = 0;
+  CachePlan sum;
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
+    const CachePlan plan = model.plan(layer);
+    sum = sum + plan;
+    parameters += model.parameters(layer);
+    layers.add({std::to_string(layer), model.describe(layer), detail::readings(model.wiring()[layer]),
+                grouped(model.parameters(layer)), grouped(plan.per_position * bytes), grouped(plan.per_state * bytes)});
+  }
+  layers.add({"all", "", "", grouped(parameters), grouped(sum.per_position * bytes), grouped(sum.per_state * bytes)});
+  text += layers.text(3) + "\n";
+
+  detail::TextTable plan({"positions", "cache bytes of one sequence, one checkpoint"});
+  for (const Index positions : {Index(1024), Index(8192), Index(32768)})
+    plan.add({grouped(positions), grouped(planned_cache_bytes(model, positions))});
+  return text + plan.text(0);
+}
+
+}  // namespace heed::inline HEED_ABI
