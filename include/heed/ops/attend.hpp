@@ -81,7 +81,8 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
         v.sequences, v.heads, shared,
         [&](Index b) {
           const Index keys = a.k.at(b, 0).rows;
-          return plan_attend<Scalar>(rows.rows(b), keys, heads, keys - rows.rows(b), a.mask);
+          const bool few = are_few<Scalar>(heads * rows.rows(b));
+          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, keys - rows.rows(b), a.mask);
         },
         size_of);
     Scalar* partials = shared.take<Scalar>(all.partial);
@@ -159,7 +160,8 @@ void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows
         v.sequences, v.heads, shared,
         [&](Index b) {
           const Index keys = v.at(b, 0).rows;
-          return plan_attend<Scalar>(rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
+          const bool few = are_few<Scalar>(rows.rows(b));
+          return plan_attend<Scalar>(few, rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
         },
         [&](const AttendPlan& plan) { return heads * plan.rows * width; });
     Scalar* partials = shared.take_zeroed<Scalar>(all.partial);  // per (sequence, kv head, cut): [heads x T x E_v]

@@ -15,7 +15,7 @@ namespace heed::inline HEED_ABI::detail {
 template <class Scalar>
 inline constexpr Index attend_block_lanes = 256 / Index(sizeof(Scalar));
 
-inline constexpr Index attend_tile_keys = 128;
+inline constexpr Index attend_tile_keys = 64;
 
 /// The query heads that share one kv head, in one sequence.
 template <class Scalar>

@@ -30,11 +30,11 @@ struct AttendPlan {
 
 /// For `stack` query heads side by side in a block.
 template <class Scalar>
-AttendPlan plan_attend(Index rows, Index keys, Index stack, Index past, Mask mask) {
+AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index past, Mask mask) {
   AttendPlan plan;
   plan.rows = rows;
   if (rows == 0) return plan;
-  plan.few = are_few<Scalar>(stack * rows);
+  plan.few = few;
   plan.block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / stack));
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.keys = {0, keys};

@@ -28,26 +28,36 @@ void for_each_tile(const Stacked& s, Interval keys, F&& f) {
   }
 }
 
+/// f(i, e) for i < rows, e < width: eight rows at a time, since a column of many far-apart rows falls out of the cache
+/// before its neighbour is asked for.
+template <class F>
+void in_strips(Index rows, Index width, F&& f) {
+  Index begin = 0;
+  for (; begin + 8 <= rows; begin += 8)
+    for (Index e = 0; e < width; ++e)
+      for (Index i = 0; i < 8; ++i) f(begin + i, e);
+  for (Index e = 0; begin < rows && e < width; ++e)
+    for (Index i = begin; i < rows; ++i) f(i, e);
+}
+
 /// packed [width x lanes] = factor x^T, where x has the heads' columns side by side; padding is zero.
 template <class Scalar>
 void pack_lanes(Scalar* packed, const Stacked& s, const Scalar* x, Index stride, Index width, Scalar factor) {
-  for (Index e = 0; e < width; ++e) {
-    Scalar* row = packed + e * s.lanes;
-    for (Index h = 0; h < s.heads; ++h)
-      for (Index i = 0; i < s.rows; ++i) row[h * s.rows + i] = factor * x[i * stride + h * width + e];
-    std::fill(row + s.heads * s.rows, row + s.lanes, Scalar(0));
-  }
+  for (Index h = 0; h < s.heads; ++h)
+    in_strips(s.rows, width, [&, lanes = packed + h * s.rows, head = x + h * width](Index i, Index e) {
+      lanes[e * s.lanes + i] = factor * head[i * stride + e];
+    });
+  for (Index e = 0; e < width; ++e)
+    std::fill(packed + e * s.lanes + s.heads * s.rows, packed + (e + 1) * s.lanes, Scalar(0));
 }
 
 /// x += packed^T; row i of head h lies at x + i row_stride + h head_stride.
 template <class Scalar>
 void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s, const Scalar* packed, Index width) {
   for (Index h = 0; h < s.heads; ++h)
-    for (Index i = 0; i < s.rows; ++i) {
-      Scalar* row = x + i * row_stride + h * head_stride;
-      const Scalar* lane = packed + h * s.rows + i;
-      for (Index e = 0; e < width; ++e) row[e] += lane[e * s.lanes];
-    }
+    in_strips(s.rows, width, [&, lanes = packed + h * s.rows, head = x + h * head_stride](Index i, Index e) {
+      head[i * row_stride + e] += lanes[e * s.lanes + i];
+    });
 }
 
 /// Writes `value` at every pair of the tile [keys x lanes] that the mask hides.
