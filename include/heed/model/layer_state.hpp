@@ -5,7 +5,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../core/timeline.hpp"
+#include "../core/workspace.hpp"
 #include "../mixers/reach.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -44,37 +44,17 @@ struct LayerWiring {
 
 template <class Scalar, class... Kinds>
 struct LayerState {
-  LayerState(Timeline timeline_in, Executor* executor_in, Index score_bytes_in, std::size_t kept_bytes,
+  LayerState(const Timeline& timeline, Executor* executor, Index score_bytes_in, std::size_t kept_bytes,
              std::size_t scratch_bytes, const std::vector<LayerWiring>& wiring)
-      : timeline(std::move(timeline_in)),
-        executor(executor_in),
-        score_bytes(score_bytes_in),
-        kept(kept_bytes + table_bytes(wiring)),
-        scratch(scratch_bytes),
-        workers(executor),
-        saved_lengths(timeline.lengths().size()),
-        saved_slots(timeline.lengths().size()),
-        slice_offsets(timeline.lengths().size() + 1) {
+      : work(timeline, executor, kept_bytes + table_bytes(wiring, timeline.sequences()), scratch_bytes),
+        score_bytes(score_bytes_in) {
     for (const LayerWiring& layer : wiring) {
       inputs.emplace_back(layer.taps.size());
       outputs.emplace_back(layer.infos.size());
     }
   }
-  // A copy has the same positions and tensors, and scratch of its own.
-  LayerState(const LayerState& other)
-      : timeline(other.timeline),
-        caches(other.caches),
-        records(other.records),
-        executor(other.executor),
-        score_bytes(other.score_bytes),
-        kept(other.kept),
-        scratch(other.scratch),
-        workers(executor),
-        inputs(other.inputs),
-        outputs(other.outputs),
-        saved_lengths(other.saved_lengths),
-        saved_slots(other.saved_slots),
-        slice_offsets(other.slice_offsets) {}
+  LayerState(const LayerState&) = default;
+  // By way of a copy: records hold views, and assigning to a view would write through it.
   LayerState& operator=(const LayerState& other) {
     if (this != &other) {
       LayerState copy(other);
@@ -86,34 +66,12 @@ struct LayerState {
   LayerState& operator=(LayerState&&) = default;
   ~LayerState() = default;
 
-  Timeline timeline;
+  Workspace work;
   std::tuple<std::vector<typename Kinds::template Cache<Scalar>>...> caches;
   std::tuple<std::vector<typename Kinds::template Record<Scalar>>...> records;
-  Executor* executor;
   Index score_bytes;
-  Arena kept;
-  Arena scratch;
-  Workers workers;
   std::vector<std::vector<SignalTable>> inputs;   // by layer, by tap
   std::vector<std::vector<SignalTable>> outputs;  // by layer, by signal
-  std::vector<Index> saved_lengths;
-  std::vector<StateSlots> saved_slots;
-  std::vector<Index> slice_offsets;
-  bool in_call = false;
-
-  /// Starts a call. If the one before was cut short by an error, what it changed is taken back first.
-  void begin() {
-    if (in_call) timeline.restore(saved_lengths, saved_slots);
-    timeline.save_to(saved_lengths, saved_slots);
-    in_call = true;
-    kept.reset();
-    scratch.reset();
-  }
-  void commit() { in_call = false; }
-
-  Pass pass(Division rows, Purpose purpose) {
-    return {rows, timeline.lengths(), timeline.slots(), purpose, kept, scratch, workers};
-  }
 
   /// Makes the tables that a layer will fill, and finds those it reads.
   void make_tables(std::size_t layer, const std::vector<LayerWiring>& wiring, Index sequences) {
@@ -121,7 +79,7 @@ struct LayerState {
       const SignalInfo& info = wiring[layer].infos[signal];
       const std::vector<unsigned char>& wanted = wiring[layer].wanted[signal];
       const auto heads = static_cast<Index>(wanted.size());
-      auto* entries = kept.take<unsigned char>(sequences * heads * static_cast<Index>(info.entry_bytes));
+      auto* entries = work.kept.take<unsigned char>(sequences * heads * static_cast<Index>(info.entry_bytes));
       info.construct(entries, sequences * heads);
       outputs[layer][signal] = {entries, sequences, heads, heads, wanted.data()};
     }
@@ -134,21 +92,9 @@ struct LayerState {
   /// How many rows fit into one slice, so that the wanted scores of a slice stay within their bytes.
   Index slice_rows(Division rows, Index score_bytes_per_pair) const {
     Index longest = 1;
-    for (Index b = 0; b < rows.sequences(); ++b) longest = (std::max)(longest, timeline.length(b) + rows.rows(b));
+    for (Index b = 0; b < rows.sequences(); ++b) longest = (std::max)(longest, work.timeline.length(b) + rows.rows(b));
     return (std::max)(Index(1), (std::min)(rows.rows(), score_bytes / (longest * score_bytes_per_pair)));
   }
-  /// The packed rows [begin, begin + count) as a division of their own.
-  Division slice_of(Division rows, Index begin, Index count) {
-    slice_offsets[0] = 0;
-    for (Index b = 0; b < rows.sequences(); ++b) {
-      const Index from = (std::max)(begin, rows.begin(b));
-      const Index to = (std::min)(begin + count, rows.begin(b) + rows.rows(b));
-      const auto at = static_cast<std::size_t>(b);
-      slice_offsets[at + 1] = slice_offsets[at] + (std::max)(Index(0), to - from);
-    }
-    return Division(slice_offsets);
-  }
-
   Index bytes() const {
     Index sum = 0;
     std::apply(
@@ -161,15 +107,14 @@ struct LayerState {
         caches);
     return sum;
   }
-  std::size_t scratch_blocks() const { return kept.blocks() + scratch.blocks() + workers.blocks(); }
 
  private:
-  std::size_t table_bytes(const std::vector<LayerWiring>& wiring) const {
+  static std::size_t table_bytes(const std::vector<LayerWiring>& wiring, Index sequences) {
     std::size_t bytes = 0;
     for (const LayerWiring& layer : wiring)
       for (std::size_t signal = 0; signal < layer.infos.size(); ++signal)
-        bytes += Arena::bytes_of<unsigned char>(
-            static_cast<Index>(timeline.lengths().size() * layer.wanted[signal].size() * layer.infos[signal].entry_bytes));
+        bytes += Arena::bytes_of<unsigned char>(static_cast<Index>(
+            static_cast<std::size_t>(sequences) * layer.wanted[signal].size() * layer.infos[signal].entry_bytes));
     return bytes + Arena::alignment * 64;
   }
 };

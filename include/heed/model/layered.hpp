@@ -52,22 +52,22 @@ class Layered {
   /// What survives between calls, for B sequences of their own lengths. A copy is a fork.
   class Cache {
    public:
-    Index sequences() const { return state_.timeline.sequences(); }
-    Index length(Index sequence = 0) const { return state_.timeline.length(sequence); }
-    Index capacity(Index sequence = 0) const { return state_.timeline.capacity(sequence); }
+    Index sequences() const { return state_.work.timeline.sequences(); }
+    Index length(Index sequence = 0) const { return state_.work.timeline.length(sequence); }
+    Index capacity(Index sequence = 0) const { return state_.work.timeline.capacity(sequence); }
 
-    Mark checkpoint() { return state_.timeline.checkpoint(); }
-    bool can_rollback(const Mark& mark) const { return state_.timeline.can_rollback(mark); }
-    [[nodiscard]] bool rollback(const Mark& mark) { return state_.timeline.rollback(mark); }
-    [[nodiscard]] bool rollback(const Mark& mark, Index sequence) { return state_.timeline.rollback(mark, sequence); }
-    bool can_truncate(Index sequence, Index length) const { return state_.timeline.can_truncate(sequence, length); }
-    [[nodiscard]] bool truncate(Index sequence, Index length) { return state_.timeline.truncate(sequence, length); }
+    Mark checkpoint() { return state_.work.timeline.checkpoint(); }
+    bool can_rollback(const Mark& mark) const { return state_.work.timeline.can_rollback(mark); }
+    [[nodiscard]] bool rollback(const Mark& mark) { return state_.work.timeline.rollback(mark); }
+    [[nodiscard]] bool rollback(const Mark& mark, Index sequence) { return state_.work.timeline.rollback(mark, sequence); }
+    bool can_truncate(Index sequence, Index length) const { return state_.work.timeline.can_truncate(sequence, length); }
+    [[nodiscard]] bool truncate(Index sequence, Index length) { return state_.work.timeline.truncate(sequence, length); }
     Cache fork() const { return *this; }
 
     /// Bytes of tensor storage: rows and states of all layers.
     Index bytes() const { return state_.bytes(); }
     /// Blocks of scratch: grows only when scratch was too small.
-    std::size_t scratch_blocks() const { return state_.scratch_blocks(); }
+    std::size_t scratch_blocks() const { return state_.work.scratch_blocks(); }
 
    private:
     friend class Layered;
@@ -304,7 +304,7 @@ class Layered {
     bool stateful = false;
     for (std::size_t layer = 0; layer < places_->size(); ++layer) stateful = stateful || plan(layer).per_state > 0;
     State state(Timeline(positions, checkpoints, stateful), executor, score_bytes, kept_bytes, scratch_bytes, wiring_);
-    const CacheSize size{positions, state.timeline.slot_count()};
+    const CacheSize size{positions, state.work.timeline.slot_count()};
     for (std::size_t layer = 0; layer < places_->size(); ++layer) {
       const Place place = (*places_)[layer];
       at_kind(place.kind, [&]<std::size_t kind>() {
@@ -322,23 +322,24 @@ class Layered {
 
   View<Scalar> infer(const View<Scalar>& x, Division rows, State& state) const {
     expects_input(x, rows);
-    state.timeline.expects_room(rows);
+    state.work.timeline.expects_room(rows);
     const bool whole = any_sees_ahead();
     for (Index b = 0; whole && b < rows.sequences(); ++b)
-      HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || state.timeline.length(b) == 0, "sequence ", b,
-                   ": a mask that sees ahead needs the whole sequence in one call, found ", state.timeline.length(b),
+      HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || state.work.timeline.length(b) == 0, "sequence ", b,
+                   ": a mask that sees ahead needs the whole sequence in one call, found ", state.work.timeline.length(b),
                    " cached positions");
-    state.begin();
-    MutableView<Scalar> h = copy_of(x, state.kept);  // [T x D]
+    Workspace& work = state.work;
+    Workspace::AllOrNothing call(work);
+    work.open();
+    MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
     const Index slice = whole || wanted_heads() == 0 ? rows.rows() : state.slice_rows(rows, score_bytes_per_pair());
-    state.timeline.open();
     for (Index begin = 0; begin < rows.rows(); begin += slice) {
-      const Arena::Scope scope(state.kept);
-      const Division part = state.slice_of(rows, begin, (std::min)(slice, rows.rows() - begin));
-      apply_layers(state.pass(part, Purpose::inference), rows_of(h, begin, part.rows()), state);
-      state.timeline.advance(part);
+      const Arena::Scope scope(work.kept);
+      const Division part = work.part_of_rows(rows, begin, (std::min)(slice, rows.rows() - begin));
+      apply_layers(work.pass(part, Purpose::inference), rows_of(h, begin, part.rows()), state);
+      work.timeline.advance(part);
     }
-    state.commit();
+    call.done();
     return view_of(h);
   }
 
@@ -346,12 +347,10 @@ class Layered {
     const Division rows = tape.sequences_.division();
     expects_input(x, rows);
     State& state = tape.state_;
-    for (Index b = 0; b < rows.sequences(); ++b) static_cast<void>(state.timeline.truncate(b, 0));
     tape.recorded_ = false;
-    state.begin();
-    MutableView<Scalar> h = copy_of(x, state.kept);  // [T x D]
-    state.timeline.open();
-    apply_layers(state.pass(rows, Purpose::training), h, state);
+    const Pass pass = state.work.begin(rows, Purpose::training);
+    MutableView<Scalar> h = copy_of(x, state.work.kept);  // [T x D]
+    apply_layers(pass, h, state);
     tape.recorded_ = true;
     return view_of(h);
   }
@@ -363,11 +362,11 @@ class Layered {
     detail::expects_shape("d_out", d_out, rows.rows(), shape_.width);
     State& state = tape.state_;
     tape.recorded_ = false;
-    MutableView<Scalar> d_h = copy_of(d_out, state.kept);  // [T x D]
-    const Pass pass = state.pass(rows, Purpose::training);
+    MutableView<Scalar> d_h = copy_of(d_out, state.work.kept);  // [T x D]
+    const Pass pass = state.work.pass(rows, Purpose::training);
     for (std::size_t above = places_->size(); above > 0; --above) {
       const Place place = (*places_)[above - 1];
-      const Arena::Scope scope(state.scratch);
+      const Arena::Scope scope(state.work.scratch);
       at_kind(place.kind, [&]<std::size_t kind>() {
         using Kind = std::tuple_element_t<kind, std::tuple<Kinds...>>;
         Kind::template backward<Scalar>(call_of<kind>(above - 1, place.index, pass, state), d_h,
@@ -380,7 +379,7 @@ class Layered {
   void apply_layers(const Pass& pass, MutableView<Scalar> h, State& state) const {
     for (std::size_t layer = 0; layer < places_->size(); ++layer) {
       const Place place = (*places_)[layer];
-      const Arena::Scope scope(state.scratch);
+      const Arena::Scope scope(state.work.scratch);
       state.make_tables(layer, wiring_, pass.sequences());
       at_kind(place.kind, [&]<std::size_t kind>() {
         using Kind = std::tuple_element_t<kind, std::tuple<Kinds...>>;

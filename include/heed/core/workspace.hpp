@@ -1,0 +1,112 @@
+// What all mixers of one model share from call to call: where the sequences stand, and scratch.
+//
+// A stack's caches and tapes are built on a workspace. A model of your own that calls mixers without a stack has one
+// itself:
+//
+//   heed::Workspace work({.sequences = 1, .positions = 2048});
+//   const heed::Pass pass = work.begin(Sequences({rows}));   // ShapeError if there is no room; then every mixer, with
+//   `pass` work.commit();                                           // the rows count from now on
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "pass.hpp"
+
+namespace heed::inline HEED_ABI {
+
+struct WorkspaceOptions {
+  Index sequences = 1;
+  Index positions = 0;           // that each sequence can hold
+  Index checkpoints = 1;         // marks that stay good at a time
+  Executor* executor = nullptr;  // who runs the jobs; nobody: the calling thread
+};
+
+/// A copy stands where the original stands, with scratch of its own.
+class Workspace {
+ public:
+  explicit Workspace(const WorkspaceOptions& options)
+      : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(options.sequences), options.positions),
+                           options.checkpoints, true),
+                  options.executor, default_bytes, default_bytes) {}
+  /// kept_bytes, scratch_bytes: what the two arenas hold before they have to grow.
+  Workspace(Timeline timeline_in, Executor* executor, std::size_t kept_bytes, std::size_t scratch_bytes)
+      : timeline(std::move(timeline_in)),
+        kept(kept_bytes),
+        scratch(scratch_bytes),
+        workers(executor),
+        saved_lengths_(timeline.lengths().size()),
+        saved_slots_(timeline.lengths().size()),
+        offsets_(timeline.lengths().size() + 1) {}
+
+  /// Starts a call with these new rows. For training the sequences come whole, and start anew.
+  Pass begin(Division rows, Purpose purpose = Purpose::inference) {
+    if (purpose == Purpose::training) restart();
+    timeline.expects_room(rows);
+    open();
+    return pass(part_of_rows(rows, 0, rows.rows()), purpose);
+  }
+  /// Ends the call: its rows count from now on. A call that is not committed leaves the sequences where they were.
+  void commit() { timeline.advance(Division(offsets_)); }
+
+  /// All sequences are empty.
+  void restart() {
+    for (Index b = 0; b < timeline.sequences(); ++b) static_cast<void>(timeline.truncate(b, 0));
+  }
+  /// Empties the arenas and chooses where states are written to.
+  void open() {
+    kept.reset();
+    scratch.reset();
+    timeline.open();
+  }
+  Pass pass(Division rows, Purpose purpose) {
+    return {rows, timeline.lengths(), timeline.slots(), purpose, kept, scratch, workers};
+  }
+  /// The packed rows [begin, begin + count) as a division of their own, valid until the next one.
+  Division part_of_rows(Division rows, Index begin, Index count) {
+    offsets_[0] = 0;
+    for (Index b = 0; b < rows.sequences(); ++b) {
+      const Index from = (std::max)(begin, rows.begin(b));
+      const Index to = (std::min)(begin + count, rows.begin(b) + rows.rows(b));
+      const auto at = static_cast<std::size_t>(b);
+      offsets_[at + 1] = offsets_[at] + (std::max)(Index(0), to - from);
+    }
+    return Division(offsets_);
+  }
+
+  /// While it lives, an error takes back what the slices of a call have changed.
+  class AllOrNothing {
+   public:
+    explicit AllOrNothing(Workspace& work) : work_(work) {
+      work_.timeline.save_to(work_.saved_lengths_, work_.saved_slots_);
+    }
+    ~AllOrNothing() {
+      if (!done_) work_.timeline.restore(work_.saved_lengths_, work_.saved_slots_);
+    }
+    AllOrNothing(const AllOrNothing&) = delete;
+    AllOrNothing& operator=(const AllOrNothing&) = delete;
+    void done() { done_ = true; }
+
+   private:
+    Workspace& work_;
+    bool done_ = false;
+  };
+
+  /// Blocks of scratch: grows only when scratch was too small.
+  std::size_t scratch_blocks() const { return kept.blocks() + scratch.blocks() + workers.blocks(); }
+
+  Timeline timeline;
+  Arena kept;
+  Arena scratch;
+  Workers workers;
+
+ private:
+  static constexpr std::size_t default_bytes = std::size_t(1) << 20;
+
+  std::vector<Index> saved_lengths_;
+  std::vector<StateSlots> saved_slots_;
+  std::vector<Index> offsets_;
+};
+
+}  // namespace heed::inline HEED_ABI
