@@ -1,0 +1,231 @@
+// Attention beside naive Eigen (per head: product, softmax, product). Every result is checked before it is timed.
+//
+//   prefill    T = S, causal        FLOP/s counts the visible half: 2 S^2 H (E + E_v) / 2
+//   decode     T = 1                bytes/s counts K and V once
+//   backward   T = S, causal        FLOP/s counts 2.5 times the forward's; naive Eigen keeps its probabilities, attend does
+//   not
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <heed/ops/attend.hpp>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace {
+
+using heed::Index;
+using heed::Matrix;
+
+struct Operands {
+  Index heads, kv_heads, width;
+  Matrix<float> q, k, v;
+
+  Operands(Index rows, Index keys, Index h, Index g, Index e) : heads(h), kv_heads(g), width(e) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    const auto fill = [&](Matrix<float>& m, Index r, Index c) {
+      m.resize(r, c);
+      for (Index i = 0; i < m.size(); ++i) m.data()[i] = normal(random);
+    };
+    fill(q, rows, h * e);
+    fill(k, keys, g * e);
+    fill(v, keys, g * e);
+  }
+};
+
+// What one writes with Eigen at hand.
+void naive(const Operands& x, Matrix<float>& scores, Matrix<float>& y) {
+  const Index rows = x.q.rows(), keys = x.k.rows(), past = keys - rows;
+  const float scale = 1 / std::sqrt(static_cast<float>(x.width));
+  for (Index h = 0; h < x.heads; ++h) {
+    const Index g = h / (x.heads / x.kv_heads);
+    scores.noalias() = x.q.middleCols(h * x.width, x.width) * x.k.middleCols(g * x.width, x.width).transpose();
+    for (Index i = 0; i < rows; ++i) {
+      const Index seen = i + past + 1;
+      auto row = scores.row(i).head(seen);
+      const float highest = row.maxCoeff() * scale;
+      row = (row.array() * scale - highest).exp();
+      row /= row.sum();
+      scores.row(i).tail(keys - seen).setZero();
+    }
+    y.middleCols(h * x.width, x.width).noalias() = scores * x.v.middleCols(g * x.width, x.width);
+  }
+}
+
+// Both compute in float: they differ by at most the rounding of sums of `keys` terms of the size of v.
+bool agree(const Matrix<float>& y, const Matrix<float>& expected, Index keys) {
+  return (y - expected).cwiseAbs().maxCoeff() <=
+         std::numeric_limits<float>::epsilon() * static_cast<float>(keys) * expected.cwiseAbs().maxCoeff();
+}
+
+void set_rates(benchmark::State& state, const Operands& x, double passes) {
+  const double rows = static_cast<double>(x.q.rows()), keys = static_cast<double>(x.k.rows());
+  const double pairs = rows * (keys - rows) + rows * (rows + 1) / 2;
+  const auto per_second = benchmark::Counter::kIsIterationInvariantRate;
+  state.counters["FLOP/s"] = benchmark::Counter(passes * 4 * pairs * static_cast<double>(x.heads * x.width), per_second);
+  state.counters["bytes/s"] =
+      benchmark::Counter(static_cast<double>((x.k.size() + x.v.size()) * Index(sizeof(float))), per_second);
+}
+
+Operands operands_of(const benchmark::State& state) {
+  return {state.range(0), state.range(1), state.range(2), state.range(3), state.range(4)};
+}
+
+void attend(benchmark::State& state) {
+  const Operands x = operands_of(state);
+  const heed::AttendOptions options{.heads = x.heads, .kv_heads = x.kv_heads};
+  heed::Workers workers;
+  Matrix<float> y(x.q.rows(), x.q.cols()), expected = y, scores(x.q.rows(), x.k.rows());
+  naive(x, scores, expected);
+  heed::attend_into(x.q, x.k, x.v, options, y, workers);
+  if (!agree(y, expected, x.k.rows())) return state.SkipWithError("attend differs from naive Eigen");
+  for (auto _ : state) {
+    heed::attend_into(x.q, x.k, x.v, options, y, workers);
+    benchmark::DoNotOptimize(y.data());
+  }
+  set_rates(state, x, 1);
+}
+
+void naive_eigen(benchmark::State& state) {
+  const Operands x = operands_of(state);
+  Matrix<float> y(x.q.rows(), x.q.cols()), scores(x.q.rows(), x.k.rows());
+  const heed::AttendOptions options{.heads = x.heads, .kv_heads = x.kv_heads};
+  naive(x, scores, y);
+  if (!agree(y, heed::attend(x.q, x.k, x.v, options), x.k.rows()))
+    return state.SkipWithError("naive Eigen differs from attend");
+  for (auto _ : state) {
+    naive(x, scores, y);
+    benchmark::DoNotOptimize(y.data());
+  }
+  set_rates(state, x, 1);
+}
+
+// o = A V, A = softmax(scale Q K^T)   =>   the gradients of one head at a time, A [T x S] kept of each.
+struct NaiveBackward {
+  std::vector<Matrix<float>> a;
+  Matrix<float> d_s, d_q, d_k, d_v;
+
+  explicit NaiveBackward(const Operands& x) {
+    const Index rows = x.q.rows(), keys = x.k.rows();
+    Matrix<float> scores(rows, keys), y(rows, x.q.cols());
+    for (Index h = 0; h < x.heads; ++h) {
+      Operands one = x;
+      one.heads = one.kv_heads = 1;
+      one.q = x.q.middleCols(h * x.width, x.width);
+      one.k = x.k.middleCols(h / (x.heads / x.kv_heads) * x.width, x.width);
+      one.v = x.v.middleCols(h / (x.heads / x.kv_heads) * x.width, x.width);
+      Matrix<float> o(rows, x.width);
+      naive(one, scores, o);
+      a.push_back(scores);
+    }
+  }
+  void run(const Operands& x, const Matrix<float>& d_o) {
+    const float scale = 1 / std::sqrt(static_cast<float>(x.width));
+    d_q.setZero(x.q.rows(), x.q.cols());
+    d_k.setZero(x.k.rows(), x.k.cols());
+    d_v.setZero(x.v.rows(), x.v.cols());
+    for (Index h = 0; h < x.heads; ++h) {
+      const Index at = h * x.width, kv = h / (x.heads / x.kv_heads) * x.width;
+      const Matrix<float>& p = a[static_cast<std::size_t>(h)];
+      d_s.noalias() = d_o.middleCols(at, x.width) * x.v.middleCols(kv, x.width).transpose();
+      for (Index i = 0; i < d_s.rows(); ++i) {
+        const float sum = p.row(i).dot(d_s.row(i));
+        d_s.row(i) = scale * p.row(i).array() * (d_s.row(i).array() - sum);
+      }
+      d_v.middleCols(kv, x.width).noalias() += p.transpose() * d_o.middleCols(at, x.width);
+      d_k.middleCols(kv, x.width).noalias() += d_s.transpose() * x.q.middleCols(at, x.width);
+      d_q.middleCols(at, x.width).noalias() += d_s * x.k.middleCols(kv, x.width);
+    }
+  }
+};
+
+/// Operands as a mixer holds them.
+struct Backward {
+  heed::Arena arena;
+  heed::Workers workers;
+  heed::HeadTable<heed::HeadRows<float>> k_heads, v_heads;
+  Matrix<float> log_sum_exp, o, d_q, d_k, d_v;
+  heed::Sequences sequences;
+  float scale;
+  heed::View<float> q;
+
+  explicit Backward(const Operands& x)
+      : log_sum_exp(x.q.rows(), x.heads),
+        o(Matrix<float>::Zero(x.q.rows(), x.q.cols())),
+        d_k(x.k.rows(), x.k.cols()),
+        d_v(x.v.rows(), x.v.cols()),
+        sequences({x.q.rows()}),
+        scale(1 / std::sqrt(static_cast<float>(x.width))),
+        q(heed::view_of(x.q)) {
+    k_heads = heed::HeadTable<heed::HeadRows<float>>::make(arena, 1, x.kv_heads);
+    v_heads = heed::HeadTable<heed::HeadRows<float>>::make(arena, 1, x.kv_heads);
+    for (Index g = 0; g < x.kv_heads; ++g) {
+      const Index at = g * x.width;
+      k_heads.at(0, g) = {x.k.data() + at, d_k.data() + at, x.k.rows(), x.width, x.k.cols(), x.k.cols()};
+      v_heads.at(0, g) = {x.v.data() + at, d_v.data() + at, x.v.rows(), x.width, x.v.cols(), x.v.cols()};
+    }
+    heed::attend(computed(), v_heads, sequences, heed::mutable_view_of(o), workers);
+  }
+  heed::Computed<float> computed() { return {q, k_heads, heed::causal(), scale, heed::mutable_view_of(log_sum_exp), {}}; }
+  void run(const Matrix<float>& d_o) {
+    d_q.setZero(q.rows(), q.cols());
+    d_k.setZero();
+    d_v.setZero();
+    heed::attend_backward(computed(), v_heads, sequences, heed::view_of(o), heed::view_of(d_o), heed::mutable_view_of(d_q),
+                          workers);
+  }
+};
+
+enum class Who { heed, eigen };
+
+void backward(benchmark::State& state, Who who) {
+  const Operands x = operands_of(state);
+  const Matrix<float> d_o = Operands(x.q.rows(), 1, x.heads, 1, x.width).q;
+  NaiveBackward expected(x);
+  Backward actual(x);
+  expected.run(x, d_o);
+  actual.run(d_o);
+  if (!agree(actual.d_q, expected.d_q, x.k.rows()) || !agree(actual.d_k, expected.d_k, x.k.rows()) ||
+      !agree(actual.d_v, expected.d_v, x.k.rows()))
+    return state.SkipWithError("the gradients differ");
+  for (auto _ : state) {
+    if (who == Who::heed)
+      actual.run(d_o);
+    else
+      expected.run(x, d_o);
+    benchmark::ClobberMemory();
+  }
+  set_rates(state, x, 2.5);
+}
+void attend_backward(benchmark::State& state) {
+  backward(state, Who::heed);
+}
+void naive_eigen_backward(benchmark::State& state) {
+  backward(state, Who::eigen);
+}
+
+void backward_cases(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "S", "H", "G", "E"});
+  for (Index length : {64, 256, 1024})
+    for (Index kv_heads : {8, 2}) bench->Args({length, length, 8, kv_heads, 64});
+}
+
+void cases(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "S", "H", "G", "E"});
+  for (Index length : {16, 64, 256, 2048})
+    for (Index kv_heads : {8, 2}) bench->Args({length, length, 8, kv_heads, 64});
+  bench->Args({512, 512, 8, 8, 32});
+  bench->Args({512, 512, 8, 8, 128});
+  for (Index keys : {256, 4096})
+    for (Index kv_heads : {8, 2, 1}) bench->Args({1, keys, 8, kv_heads, 64});
+  bench->Args({4, 1024, 8, 8, 64});
+  bench->Args({16, 1024, 8, 2, 64});
+}
+BENCHMARK(attend)->Apply(cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK(naive_eigen)->Apply(cases)->Unit(benchmark::kMicrosecond);
+
+BENCHMARK(attend_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK(naive_eigen_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
