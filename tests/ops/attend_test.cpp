@@ -658,7 +658,8 @@ TEST(AttendMemory, RepeatedCallsDoNotGrow) {
 TEST(AttendMemory, IsWhatWasPredicted) {
   heed::Serial serial;
   for (const Case& c :
-       {Case{.heads = 8, .kv_heads = 2, .width = 24, .value_width = 40, .sequences = {{100, 100}}},
+       {Case{.heads = 2, .kv_heads = 2, .width = 1, .value_width = 1, .sequences = {{2, 1020}}},
+        Case{.heads = 8, .kv_heads = 2, .width = 24, .value_width = 40, .sequences = {{100, 100}}},
         Case{.heads = 70, .kv_heads = 1, .width = 64, .value_width = 64, .sequences = {{2, 5000}, {0, 3}}},
         Case{.heads = 6, .kv_heads = 3, .width = 128, .value_width = 128, .sequences = {{1, 9000}, {30, 8000}}}}) {
     Index rows = 0, keys = 0;

@@ -231,9 +231,10 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
                                  stacked<Scalar>(1, (std::min)(rows, attend_block_lanes<Scalar>), 0, {}).lanes);
   const Index cuts = (keys + attend_cut_keys - 1) / attend_cut_keys;
   const Index partial = Partial<Scalar>::size(group * block, value_width);
+  const Index few = (std::min)(group * rows, Index(full_width<Scalar>));  // rows, at most
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              2 * bytes(attend_tile_keys * lanes) + 4 * bytes(lanes) + bytes(partial) +
-                             bytes((std::min)(group, Index(full_width<Scalar>)) * attend_cut_keys);
+                             bytes(few * attend_cut_keys) + bytes(few * key_width);
   const std::size_t shared =
       Arena::bytes_of<AttendPlan>(sequences) + (cuts > 1 ? bytes(sequences * kv_heads * cuts * partial) : 0);
   return of_job + shared;
