@@ -8,5 +8,6 @@
 #include "mixers/variants.hpp"
 #include "model/dynamic_stack.hpp"
 #include "model/inspect.hpp"
+#include "model/mixer_layer.hpp"
 #include "model/stack.hpp"
 #include "version.hpp"

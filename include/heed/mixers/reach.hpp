@@ -145,6 +145,15 @@ void prepare_record([[maybe_unused]] const typename Component::Config& config, [
   if constexpr (requires { Component::prepare_record(config, record); }) Component::prepare_record(config, record);
 }
 
+/// A layer's table of one signal, for the layer to fill. wanted: [heads] which of them are read above.
+inline SignalTable make_table(Arena& arena, const SignalInfo& info, Index sequences,
+                              std::span<const unsigned char> wanted) {
+  const auto heads = static_cast<Index>(wanted.size());
+  auto* entries = arena.take<unsigned char>(sequences * heads * static_cast<Index>(info.entry_bytes));
+  info.construct(entries, sequences * heads);
+  return {entries, sequences, heads, heads, wanted.data()};
+}
+
 /// The part of a mixer's table that belongs to the kv heads [begin, begin + count) of the mixer.
 inline SignalTable narrowed(const SignalTable& table, const SignalInfo& info, Index begin, Index count, Index group) {
   if (info.alignment == Alignment::layer) return table;

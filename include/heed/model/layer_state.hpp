@@ -75,14 +75,8 @@ struct LayerState {
 
   /// Makes the tables that a layer will fill, and finds those it reads.
   void make_tables(std::size_t layer, const std::vector<LayerWiring>& wiring, Index sequences) {
-    for (std::size_t signal = 0; signal < wiring[layer].infos.size(); ++signal) {
-      const SignalInfo& info = wiring[layer].infos[signal];
-      const std::vector<unsigned char>& wanted = wiring[layer].wanted[signal];
-      const auto heads = static_cast<Index>(wanted.size());
-      auto* entries = work.kept.take<unsigned char>(sequences * heads * static_cast<Index>(info.entry_bytes));
-      info.construct(entries, sequences * heads);
-      outputs[layer][signal] = {entries, sequences, heads, heads, wanted.data()};
-    }
+    for (std::size_t signal = 0; signal < wiring[layer].infos.size(); ++signal)
+      outputs[layer][signal] = make_table(work.kept, wiring[layer].infos[signal], sequences, wiring[layer].wanted[signal]);
     for (std::size_t tap = 0; tap < wiring[layer].taps.size(); ++tap) {
       const LayerWiring::Source source = wiring[layer].taps[tap];
       inputs[layer][tap] = outputs[static_cast<std::size_t>(source.layer)][source.signal];
