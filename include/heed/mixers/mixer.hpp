@@ -183,14 +183,24 @@ struct signal_infos<Scalar, signals<Signals...>> {
   static constexpr std::array<SignalInfo, sizeof...(Signals)> table{info<Signals>()...};
 };
 
+/// What a mixer is, whatever the scalar.
 template <class M>
-concept Mixer = requires(const Shape& shape, const typename M::Config& config) {
+concept Mixer = std::default_initializable<typename M::Config> &&
+    requires(const Shape& shape, const typename M::Config& config) {
   typename M::consumes;
   typename M::publishes;
-  typename M::template Params<float>;
-  typename M::template Cache<float>;
-  typename M::template Record<float>;
   { M::plan(shape, config) } -> std::same_as<CachePlan>;
+};
+
+/// What a mixer is for one scalar.
+template <class M, class Scalar>
+concept MixerOf = Mixer<M> &&
+    requires(const Call<M, Scalar>& call, const View<Scalar>& rows, MutableView<Scalar> target,
+             typename M::template Params<Scalar>& gradients, typename M::template Cache<Scalar>& cache) {
+  requires std::default_initializable<typename M::template Record<Scalar>>;
+  { cache.bytes() } -> std::convertible_to<Index>;
+  M::template apply<Scalar>(call, rows, target);
+  M::template backward<Scalar>(call, rows, rows, target, gradients);
 };
 
 }  // namespace heed::inline HEED_ABI

@@ -14,6 +14,9 @@ namespace heed::inline HEED_ABI {
 
 template <class Mixer_, class FeedForward_ = SwiGlu, class Norm_ = RmsNorm>
 struct Block {
+  static_assert(
+      heed::Mixer<Mixer_>,
+      "heed: Block<M> needs a mixer M: a struct with consumes, publishes, Config and plan (see heed/mixers/mixer.hpp)");
   using Mixer = Mixer_;
   using FeedForward = FeedForward_;
   using Norm = Norm_;

@@ -19,6 +19,10 @@ namespace heed::inline HEED_ABI {
 
 template <class Scalar, class... Kinds>
 class Layered {
+  static_assert((MixerOf<typename Kinds::Mixer, Scalar> && ...),
+                "heed: the mixer of a layer lacks Params<Scalar>, Cache<Scalar>, Record<Scalar>, apply or backward for the "
+                "scalar of this stack (see heed/mixers/mixer.hpp)");
+
  public:
   using Arithmetic = Scalar;
 
@@ -111,7 +115,7 @@ class Layered {
     HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
-    const Index scores = wanted_heads() == 0 ? 0
+    const Index scores = wanted_scores_ == 0 ? 0
                                              : (std::max)(options.score_bytes,
                                                           options.sequences * options.positions * score_bytes_per_pair());
     return Cache(make_state(positions, options.checkpoints, options.executor, options.score_bytes,
@@ -237,6 +241,9 @@ class Layered {
       });
     for (std::size_t layer = 0; layer < all.size(); ++layer)
       for (const TapInfo& tap : all[layer].consumes) connect(all, layer, tap);
+    for (const LayerWiring& layer : wiring_) wanted_scores_ += layer.wanted_scores();
+    for (std::size_t layer = 0; layer < all.size(); ++layer)
+      at_config(layer, [&]<class Kind>(const auto& config) { whole_only_ = whole_only_ || sees_ahead<Kind>(config); });
   }
   template <class F>
   void at_config(std::size_t layer, F&& f) const {
@@ -272,19 +279,7 @@ class Layered {
     return "layer " + std::to_string(layer) + " (" + describe(layer) + ")";
   }
 
-  // Score heads that some layer reads: what makes scores be kept whole.
-  Index wanted_heads() const {
-    Index count = 0;
-    for (const LayerWiring& layer : wiring_) count += layer.wanted_scores();
-    return count;
-  }
-  Index score_bytes_per_pair() const { return wanted_heads() * static_cast<Index>(sizeof(Scalar)); }
-  bool any_sees_ahead() const {
-    bool any = false;
-    for (std::size_t layer = 0; layer < places_->size(); ++layer)
-      at_config(layer, [&]<class Kind>(const auto& config) { any = any || sees_ahead<Kind>(config); });
-    return any;
-  }
+  Index score_bytes_per_pair() const { return wanted_scores_ * static_cast<Index>(sizeof(Scalar)); }
 
   // -- memory
   // --------------------------------------------------------------------------------------------------------------
@@ -323,8 +318,7 @@ class Layered {
   View<Scalar> infer(const View<Scalar>& x, Division rows, State& state) const {
     expects_input(x, rows);
     state.work.timeline.expects_room(rows);
-    const bool whole = any_sees_ahead();
-    for (Index b = 0; whole && b < rows.sequences(); ++b)
+    for (Index b = 0; whole_only_ && b < rows.sequences(); ++b)
       HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || state.work.timeline.length(b) == 0, "sequence ", b,
                    ": a mask that sees ahead needs the whole sequence in one call, found ", state.work.timeline.length(b),
                    " cached positions");
@@ -332,7 +326,7 @@ class Layered {
     Workspace::AllOrNothing call(work);
     work.open();
     MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
-    const Index slice = whole || wanted_heads() == 0 ? rows.rows() : state.slice_rows(rows, score_bytes_per_pair());
+    const Index slice = whole_only_ || wanted_scores_ == 0 ? rows.rows() : state.slice_rows(rows, score_bytes_per_pair());
     for (Index begin = 0; begin < rows.rows(); begin += slice) {
       const Arena::Scope scope(work.kept);
       const Division part = work.part_of_rows(rows, begin, (std::min)(slice, rows.rows() - begin));
@@ -415,6 +409,8 @@ class Layered {
   Configs configs_;
   Params params_;
   std::vector<LayerWiring> wiring_;
+  Index wanted_scores_ = 0;  // query heads whose scores some layer above reads: what makes scores be kept whole
+  bool whole_only_ = false;  // a mask sees ahead
 };
 
 }  // namespace heed::inline HEED_ABI
