@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <heed/core/random.hpp>
+#include <string>
+#include <vector>
 
 #include "support/allocations.hpp"
 
@@ -337,6 +340,90 @@ TEST(Timeline, CallsCheckpointsAndRollbacksAllocateNothing) {
   const bool back = timeline.rollback(mark) && timeline.truncate(0, 0);
   EXPECT_EQ(allocations_so_far(), before);
   EXPECT_TRUE(back);
+}
+
+// What a cache does with a timeline: a slot holds the text that its state has read. Whatever the calls, failures,
+// checkpoints and cuts, the current slot must hold exactly the text so far.
+TEST(Timeline, AlwaysReadsTheStateOfTheTextSoFar) {
+  constexpr std::size_t B = 3;
+  constexpr Index capacity = 300;
+  Random random(5);
+  const auto draw = [&](Index n) { return static_cast<Index>(random.next() % static_cast<std::uint64_t>(n)); };
+  for (Index checkpoints = 0; checkpoints < 4; ++checkpoints) {
+    Timeline timeline(std::vector<Index>(B, capacity), checkpoints, true);
+    struct Remembered {
+      Mark mark;
+      std::vector<std::string> texts;
+    };
+    std::vector<Remembered> remembered;
+    const auto recent = [&]() -> const Remembered& {
+      const Index back = draw((std::min)(static_cast<Index>(remembered.size()), Index(4)));
+      return remembered[remembered.size() - 1 - static_cast<std::size_t>(back)];
+    };
+    std::vector<std::string> texts(B);
+    std::vector<std::vector<std::string>> slots(B,
+                                                std::vector<std::string>(static_cast<std::size_t>(timeline.slot_count())));
+    int calls = 0, rollbacks = 0, cuts = 0;
+    const auto call = [&](bool fails) {
+      std::vector<Index> rows;
+      for (std::size_t b = 0; b < B; ++b)
+        rows.push_back((std::min)(draw(4), capacity - timeline.length(static_cast<Index>(b))));
+      std::vector<Index> kept_lengths(B);
+      std::vector<StateSlots> kept_slots(B);
+      timeline.save_to(kept_lengths, kept_slots);
+      timeline.open();
+      for (std::size_t b = 0; b < B; ++b) {
+        const StateSlots slot = timeline.slots()[b];
+        std::string text = timeline.length(static_cast<Index>(b)) > 0 ? slots[b][static_cast<std::size_t>(slot.read)] : "";
+        for (Index i = 0; i < rows[b]; ++i) text += static_cast<char>('a' + draw(26));
+        slots[b][static_cast<std::size_t>(slot.write)] = fails ? "torn" : text;
+        if (!fails) texts[b] = text;
+      }
+      timeline.advance(Sequences(rows));
+      if (fails) timeline.restore(kept_lengths, kept_slots);
+      ++calls;
+    };
+    for (int step = 0; step < 4000; ++step) {
+      const Index action = draw(12);
+      const auto b = static_cast<Index>(draw(Index(B)));
+      const auto at = static_cast<std::size_t>(b);
+      if (action < 7) {
+        call(action == 0);
+      } else if (action == 7) {
+        remembered.push_back({timeline.checkpoint(), texts});
+      } else if (remembered.empty()) {
+        continue;
+      } else if (action == 8) {
+        const Remembered& past = recent();
+        const bool can = timeline.can_rollback(past.mark);
+        ASSERT_EQ(timeline.rollback(past.mark), can);
+        if (can) texts = past.texts;
+        rollbacks += can;
+      } else if (action == 9) {
+        const Remembered& past = recent();
+        const bool can = timeline.can_rollback(past.mark, b);
+        ASSERT_EQ(timeline.rollback(past.mark, b), can);
+        if (can) texts[at] = past.texts[at];
+        rollbacks += can;
+      } else {
+        const Index anywhere = draw(4) == 0 ? 0 : draw(timeline.length(b) + 1);
+        const Index length = action == 10 ? static_cast<Index>(recent().texts[at].size()) : anywhere;
+        const bool can = timeline.can_truncate(b, length);
+        ASSERT_EQ(timeline.truncate(b, length), can);
+        if (can) texts[at].resize(static_cast<std::size_t>(length));
+        cuts += can;
+      }
+      for (std::size_t i = 0; i < B; ++i) {
+        ASSERT_EQ(timeline.length(static_cast<Index>(i)), static_cast<Index>(texts[i].size())) << "step " << step;
+        if (!texts[i].empty()) {
+          ASSERT_EQ(slots[i][static_cast<std::size_t>(timeline.slots()[i].read)], texts[i]) << "step " << step;
+        }
+      }
+    }
+    EXPECT_GT(calls, 1000);
+    EXPECT_GT(cuts, 100);
+    EXPECT_EQ(rollbacks > 100, checkpoints > 0) << rollbacks;
+  }
 }
 
 }  // namespace
