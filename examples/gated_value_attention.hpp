@@ -1,0 +1,117 @@
+// A sixth variant, written outside the library: attention over values that a learned gate mixes with those of the layer
+// below.
+//
+//   V = g V_below + (1 - g) x W_v,   g = 1 / (1 + e^-gate)
+//
+//   x [T x D]   W_v [D x G E]   V, V_below [S x E] per kv head   gate [1 x 1], learned, from 0 on: g = 1/2
+//   V_below is what the nearest layer below attended over. The cache keeps the mixed rows, so decoding needs V_below of the
+//   new rows only.
+#pragma once
+
+#include <cmath>
+#include <heed/mixers/attention.hpp>
+#include <heed/ops/mix.hpp>
+
+namespace app {
+
+using heed::Index;
+using heed::Matrix;
+using heed::MutableView;
+using heed::View;
+
+/// Where the value rows come from. The scores, the masks, grouped heads and W_o are those of heed::Attention.
+struct GatedValues {
+  static constexpr std::string_view name = "gated values";
+  using consumes = heed::signals<heed::nearest<heed::values>>;
+  using publishes = heed::signals<heed::values>;
+
+  struct Config {
+    double gate = 0;  // where learning starts
+  };
+
+  template <class Scalar>
+  struct Params {
+    Matrix<Scalar> w_v;   // [D x G E]
+    Matrix<Scalar> gate;  // [1 x 1]
+
+    Params() = default;
+    Params(const heed::Shape& shape, const Config& config)
+        : w_v(shape.width, shape.kv_width()), gate(Matrix<Scalar>::Constant(1, 1, static_cast<Scalar>(config.gate))) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      f("w_v", heed::Role::matrix, p.w_v...);
+      f("gate", heed::Role::coefficient, p.gate...);
+    }
+  };
+
+  template <class Scalar>
+  struct Cache {
+    heed::CachedRows<Scalar> v;
+
+    Cache(const heed::Shape& shape, const Config&, const heed::CacheSize& size)
+        : v(size, shape.kv_heads.count, shape.head_width) {}
+    Index bytes() const { return v.bytes(); }
+  };
+  static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
+
+  template <class Scalar>
+  struct Record {
+    const Scalar* v_own = nullptr;  // [T x G E] = x W_v
+    Scalar* d_v = nullptr;          // [T x G E] where attention and readers above add
+  };
+
+  template <class Scalar>
+  static heed::HeadTable<heed::HeadRows<Scalar>> apply(const heed::Call<GatedValues, Scalar>& call, const View<Scalar>& x) {
+    const heed::Pass& pass = call.pass;
+    const Index width = call.shape.kv_width();
+    MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E]
+    MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), width);       // [T x G E]
+    heed::linear(x, call.params.w_v, v_own, pass.workers);
+    const Scalar g = open(call.params);
+    heed::mix(g, v_below(call), 1 - g, heed::view_of(v_own), pass.rows, v, pass.workers);
+
+    const auto table = call.outputs.template get<heed::values>().table;
+    call.cache.v.append_to(table, pass, heed::view_of(v));
+    call.record.v_own = v_own.data();
+    if (pass.training()) {
+      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E]
+      heed::set_gradients(table, pass, d_v);
+      call.record.d_v = d_v.data();
+    }
+    return table;
+  }
+
+  template <class Scalar>
+  static void backward(const heed::Call<GatedValues, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> d_x,
+                       Params<Scalar>& gradients) {
+    const heed::Pass& pass = call.pass;
+    const Index width = call.shape.kv_width();
+    const View<Scalar> v_own = heed::view_of(call.record.v_own, x.rows(), width, width);
+    const View<Scalar> d_v = heed::view_of<Scalar>(call.record.d_v, x.rows(), width, width);
+    MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x G E]
+    const Scalar g = open(call.params);
+    // v = g v_below + (1 - g) v_own   =>   d_v_below += g d_v,  d_v_own += (1 - g) d_v,  d_g = d_v . (v_below - v_own)
+    const auto d_g =
+        heed::mix_backward(g, v_below(call), 1 - g, v_own, pass.rows, d_v, d_v_own, pass.scratch, pass.workers);
+    // g = 1 / (1 + e^-gate)   =>   d_gate += d_g g (1 - g)
+    gradients.gate(0, 0) += (d_g.first - d_g.own) * g * (1 - g);
+    // v_own = x w_v   =>   d_x += d_v_own w_v^T,  d_w_v += x^T d_v_own
+    heed::linear_backward(x, call.params.w_v, d_v_own, d_x, gradients.w_v, pass.workers);
+  }
+
+ private:
+  template <class Scalar>
+  static Scalar open(const Params<Scalar>& params) {
+    return 1 / (1 + std::exp(-params.gate(0, 0)));
+  }
+  // The rows of the layer below, for the kv heads that are ours.
+  template <class Scalar>
+  static heed::HeadTable<heed::HeadRows<Scalar>> v_below(const heed::Call<GatedValues, Scalar>& call) {
+    return call.inputs.template get<heed::nearest<heed::values>>().heads_of(call.shape.kv_heads.begin,
+                                                                            call.shape.kv_heads.count);
+  }
+};
+
+using GatedValueAttention = heed::Attention<heed::ComputedScores, GatedValues>;
+
+}  // namespace app
