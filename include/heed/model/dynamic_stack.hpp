@@ -30,8 +30,8 @@ class DynamicStack : public Layered<typename PrecisionOf<ScalarOrPrecision>::Ari
   /// Raises ConfigError, naming the layer and the tap, for wrong wiring, heads that a source does not publish and sizes
   /// that do not fit together. Weights are initialised with seed 0.
   static DynamicStack build(const Sizes& sizes, const std::vector<Layer>& layers) {
-    std::vector<typename Base::Place> places;
-    typename Base::Configs configs;
+    std::vector<typename Base::Plan::Place> places;
+    typename Base::Plan::Configs configs;
     for (const Layer& layer : layers) {
       places.push_back({0, places.size()});
       std::get<0>(configs).push_back(layer.config);

@@ -68,7 +68,7 @@ Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, Index position
                           Index checkpoints = 1) {
   Index scalars = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
-    const CachePlan plan = model.plan(layer);
+    const CachePlan plan = model.plan().cache(layer);
     scalars += positions * plan.per_position + (checkpoints + 2) * plan.per_state;
   }
   return sequences * scalars * static_cast<Index>(sizeof(Scalar));
@@ -88,10 +88,10 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
   Index parameters = 0;
   CachePlan sum;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
-    const CachePlan plan = model.plan(layer);
+    const CachePlan plan = model.plan().cache(layer);
     sum = sum + plan;
     parameters += model.parameters(layer);
-    layers.add({std::to_string(layer), model.describe(layer), detail::readings(model.wiring()[layer]),
+    layers.add({std::to_string(layer), model.plan().describe(layer), detail::readings(model.plan().wiring[layer]),
                 grouped(model.parameters(layer)), grouped(plan.per_position * bytes), grouped(plan.per_state * bytes)});
   }
   layers.add({"all", "", "", grouped(parameters), grouped(sum.per_position * bytes), grouped(sum.per_state * bytes)});

@@ -6,51 +6,31 @@
 #include <vector>
 
 #include "../core/workspace.hpp"
-#include "../mixers/reach.hpp"
+#include "layer_plan.hpp"
 
 namespace heed::inline HEED_ABI {
 
-/// How one layer is connected: where each of its taps reads, and which heads of its signals are read above.
-struct LayerWiring {
-  struct Source {
-    int layer;
-    std::size_t signal;  // index in the publishes list of that layer
-  };
-
-  LayerWiring(const LayerSignals& layer_signals, std::span<const SignalInfo> signal_infos, const Shape& shape)
-      : signals(layer_signals), infos(signal_infos) {
-    for (const SignalInfo& info : infos)
-      wanted.emplace_back(static_cast<std::size_t>(own_heads(info.alignment, shape).count));
-  }
-
-  std::size_t index_of(std::string_view signal) const {
-    std::size_t index = 0;
-    while (infos[index].name != signal) ++index;
-    return index;
-  }
-  /// Query heads whose probabilities a layer above reads.
-  Index wanted_scores() const {
-    Index count = 0;
-    for (std::size_t signal = 0; signal < infos.size(); ++signal)
-      if (infos[signal].name == scores::name) count += std::count(wanted[signal].begin(), wanted[signal].end(), 1);
-    return count;
-  }
-
-  LayerSignals signals;
-  std::span<const SignalInfo> infos;
-  std::vector<Source> taps;                        // by tap
-  std::vector<std::vector<unsigned char>> wanted;  // by signal: [heads]
-};
-
 template <class Scalar, class... Kinds>
 struct LayerState {
-  LayerState(const Timeline& timeline, Executor* executor, Index score_bytes_in, std::size_t kept_bytes,
-             std::size_t scratch_bytes, const std::vector<LayerWiring>& wiring)
-      : work(timeline, executor, kept_bytes + table_bytes(wiring, timeline.sequences()), scratch_bytes),
+  using Plan = LayerPlan<Scalar, Kinds...>;
+
+  /// positions: of every sequence. kept_bytes, scratch_bytes: what the arenas hold before they have to grow.
+  LayerState(std::shared_ptr<const Plan> plan_in, const std::vector<Index>& positions, Index checkpoints,
+             Executor* executor, Index score_bytes_in, std::size_t kept_bytes, std::size_t scratch_bytes)
+      : plan(std::move(plan_in)),
+        work(Timeline(positions, checkpoints, plan->stateful()), executor,
+             kept_bytes + table_bytes(static_cast<Index>(positions.size())), scratch_bytes),
         score_bytes(score_bytes_in) {
-    for (const LayerWiring& layer : wiring) {
-      inputs.emplace_back(layer.taps.size());
-      outputs.emplace_back(layer.infos.size());
+    const CacheSize size{positions, work.timeline.slot_count()};
+    for (std::size_t layer = 0; layer < plan->layers(); ++layer) {
+      inputs.emplace_back(plan->wiring[layer].taps.size());
+      outputs.emplace_back(plan->wiring[layer].infos.size());
+      plan->at(layer, [&]<std::size_t kind>(std::size_t index) {
+        const auto& config = plan->template config<kind>(index);
+        std::get<kind>(caches).emplace_back(plan->shape, config, size);
+        std::get<kind>(records).emplace_back();
+        prepare_record<typename Plan::template Kind<kind>>(config, std::get<kind>(records).back());
+      });
     }
   }
   LayerState(const LayerState&) = default;
@@ -66,6 +46,7 @@ struct LayerState {
   LayerState& operator=(LayerState&&) = default;
   ~LayerState() = default;
 
+  std::shared_ptr<const Plan> plan;
   Workspace work;
   std::tuple<std::vector<typename Kinds::template Cache<Scalar>>...> caches;
   std::tuple<std::vector<typename Kinds::template Record<Scalar>>...> records;
@@ -74,11 +55,12 @@ struct LayerState {
   std::vector<std::vector<SignalTable>> outputs;  // by layer, by signal
 
   /// Makes the tables that a layer will fill, and finds those it reads.
-  void make_tables(std::size_t layer, const std::vector<LayerWiring>& wiring, Index sequences) {
-    for (std::size_t signal = 0; signal < wiring[layer].infos.size(); ++signal)
-      outputs[layer][signal] = make_table(work.kept, wiring[layer].infos[signal], sequences, wiring[layer].wanted[signal]);
-    for (std::size_t tap = 0; tap < wiring[layer].taps.size(); ++tap) {
-      const LayerWiring::Source source = wiring[layer].taps[tap];
+  void make_tables(std::size_t layer, Index sequences) {
+    const LayerWiring& wiring = plan->wiring[layer];
+    for (std::size_t signal = 0; signal < wiring.infos.size(); ++signal)
+      outputs[layer][signal] = make_table(work.kept, wiring.infos[signal], sequences, wiring.wanted[signal]);
+    for (std::size_t tap = 0; tap < wiring.taps.size(); ++tap) {
+      const LayerWiring::Source source = wiring.taps[tap];
       inputs[layer][tap] = outputs[static_cast<std::size_t>(source.layer)][source.signal];
     }
   }
@@ -103,9 +85,9 @@ struct LayerState {
   }
 
  private:
-  static std::size_t table_bytes(const std::vector<LayerWiring>& wiring, Index sequences) {
+  std::size_t table_bytes(Index sequences) const {
     std::size_t bytes = 0;
-    for (const LayerWiring& layer : wiring)
+    for (const LayerWiring& layer : plan->wiring)
       for (std::size_t signal = 0; signal < layer.infos.size(); ++signal)
         bytes += Arena::bytes_of<unsigned char>(static_cast<Index>(
             static_cast<std::size_t>(sequences) * layer.wanted[signal].size() * layer.infos[signal].entry_bytes));

@@ -112,8 +112,8 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
   static constexpr int source = source_of(list::layer_signals, layer, TapInfo{Tap::name, Tap::signal::name, &Tap::source});
 
  private:
-  static std::vector<typename layered::type::Place> places() {
-    std::vector<typename layered::type::Place> all;
+  static std::vector<typename layered::type::Plan::Place> places() {
+    std::vector<typename layered::type::Plan::Place> all;
     for (const auto& entry : list::entries) all.push_back({entry.kind, entry.index});
     return all;
   }
