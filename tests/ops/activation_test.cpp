@@ -6,6 +6,7 @@
 #include "../reference/bounds.hpp"
 #include "../reference/central_difference.hpp"
 #include "../reference/executors.hpp"
+#include "../support/allocations.hpp"
 
 namespace heed {
 namespace {
@@ -159,6 +160,16 @@ TYPED_TEST(Activation, SwigluMayWriteOverItsGate) {
   swiglu(over, up, over, this->workers);
   swiglu(none, none, none, this->workers);
   EXPECT_TRUE(same_bits(over, y));
+}
+
+TYPED_TEST(Activation, SwigluTakesNothingFromTheHeap) {
+  using S = TypeParam;
+  const auto gate = random_matrix<S>(9, 11, "gate"), up = random_matrix<S>(9, 11, "up");
+  Matrix<S> y(9, 11), d_gate = Matrix<S>::Zero(9, 11), d_up = d_gate;
+  const std::size_t before = allocations_so_far();
+  swiglu(gate, up, y, this->workers);
+  swiglu_backward(gate, up, y, d_gate, d_up, this->workers);
+  EXPECT_EQ(allocations_so_far(), before);
 }
 
 }  // namespace

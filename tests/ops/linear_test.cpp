@@ -5,6 +5,7 @@
 #include "../reference/bounds.hpp"
 #include "../reference/executors.hpp"
 #include "../reference/linear.hpp"
+#include "../support/allocations.hpp"
 
 namespace heed {
 namespace {
@@ -166,6 +167,20 @@ TYPED_TEST(Linear, FitsTheDefaultScratchOfAWorker) {
   linear(x, w, y, this->workers);
   linear_backward(x, w, d_y, d_x, d_w, this->workers);
   EXPECT_EQ(this->workers.blocks(), 1u);
+}
+
+TYPED_TEST(Linear, TakesNothingFromTheHeap) {
+  using S = TypeParam;
+  for (Index T : {1, 4, 40}) {
+    const auto x = random_matrix<S>(T, 300, "x"), w = random_matrix<S>(300, 200, "w"),
+               d_y = random_matrix<S>(T, 200, "d_y");
+    Matrix<S> y = Matrix<S>::Zero(T, 200), d_x = Matrix<S>::Zero(T, 300), d_w = Matrix<S>::Zero(300, 200);
+    const std::size_t before = allocations_so_far();
+    linear(x, w, y, this->workers);
+    linear_transposed(d_y, w, d_x, this->workers);
+    linear_backward(x, w, d_y, d_x, d_w, this->workers);
+    EXPECT_EQ(allocations_so_far(), before) << T << " rows";
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "../reference/central_difference.hpp"
 #include "../reference/executors.hpp"
 #include "../reference/rms_norm.hpp"
+#include "../support/allocations.hpp"
 
 namespace heed {
 namespace {
@@ -128,6 +129,18 @@ TYPED_TEST(RmsNorm, OfNoRowsChangesNothing) {
   rms_norm(x, weight, epsilon, y, this->workers);
   rms_norm_backward(x, weight, epsilon, x, d_x, d_weight, this->scratch, this->workers);
   EXPECT_TRUE((d_weight.array() == S(1)).all());
+}
+
+TYPED_TEST(RmsNorm, TakesNothingFromTheHeap) {
+  using S = TypeParam;
+  const auto x = random_matrix<S>(900, 70, "x"), weight = random_matrix<S>(1, 70, "weight"),
+             d_y = random_matrix<S>(900, 70, "d_y");
+  Matrix<S> y(900, 70), d_x = Matrix<S>::Zero(900, 70), d_weight = Matrix<S>::Zero(1, 70);
+  Arena sized(1 << 14);
+  const std::size_t before = allocations_so_far();
+  rms_norm(x, weight, epsilon, y, this->workers);
+  rms_norm_backward(x, weight, epsilon, d_y, d_x, d_weight, sized, this->workers);
+  EXPECT_EQ(allocations_so_far(), before);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "../reference/bounds.hpp"
 #include "../reference/executors.hpp"
 #include "../reference/rotary.hpp"
+#include "../support/allocations.hpp"
 
 namespace heed {
 namespace {
@@ -124,6 +125,17 @@ TYPED_TEST(RotaryOf, LeavesPositionZeroAndNoHeadsAlone) {
   apply_rotary(Rotary{theta}, Sequences{1}, std::vector<Index>{4}, 8, no_heads, this->workers);
   apply_rotary(Rotary{theta}, Sequences{0, 0}, std::vector<Index>{4, 4}, 8, no_rows, this->workers);
   EXPECT_TRUE(same_bits(y, x));
+}
+
+TYPED_TEST(RotaryOf, TakesNothingFromTheHeap) {
+  using S = TypeParam;
+  const Sequences sequences{1, 8};
+  const std::vector<Index> past = {3, 0};
+  Matrix<S> x = random_matrix<S>(9, 256, "x");
+  const std::size_t before = allocations_so_far();
+  apply_rotary(Rotary{theta}, sequences, past, 64, x, this->workers);
+  apply_rotary_backward(Rotary{theta}, sequences, past, 64, x, this->workers);
+  EXPECT_EQ(allocations_so_far(), before);
 }
 
 }  // namespace
