@@ -1,0 +1,55 @@
+#include "heed/mixers/attention.hpp"
+
+#include <gtest/gtest.h>
+
+#include "heed/testing/mixer_contract.hpp"
+
+namespace heed {
+namespace {
+
+using testing::mixer_contract;
+using Standard = Attention<>;
+
+static_assert(Mixer<Standard>);
+static_assert(Standard::consumes::size == 0);
+static_assert(Standard::publishes::contains<values> && Standard::publishes::contains<scores>);
+
+void expect_contract(const Standard::Config& config, const Sizes& sizes) {
+  const auto report = mixer_contract<Standard>(config, {.sizes = sizes});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(Attention, HoldsTheContractWithHeadsOfTheirOwn) {
+  expect_contract({}, {.width = 8, .heads = 4, .kv_heads = 4, .head_width = 2, .hidden = 6});
+}
+
+TEST(Attention, HoldsTheContractWithGroupedHeads) {
+  expect_contract({}, {.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4, .hidden = 6});
+}
+
+TEST(Attention, HoldsTheContractWithOneKvHead) {
+  expect_contract({}, {.width = 7, .heads = 3, .kv_heads = 1, .head_width = 2, .hidden = 6});
+}
+
+TEST(Attention, HoldsTheContractInAWindow) {
+  expect_contract({.scores = {.mask = window(3)}}, {.width = 8, .heads = 2, .kv_heads = 1, .head_width = 4, .hidden = 6});
+}
+
+TEST(Attention, HoldsTheContractInBothDirections) {
+  expect_contract({.scores = {.mask = bidirectional()}}, {.width = 8, .heads = 2, .head_width = 4, .hidden = 6});
+}
+
+TEST(Attention, CachesKeysAndValues) {
+  const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
+  EXPECT_EQ(Standard::plan(shape, {}).per_position, 2 * 2 * 4);
+  EXPECT_EQ(Standard::plan(shape, {}).per_state, 0);
+  const Standard::Cache<float> cache(shape, {}, {{10, 20}});
+  EXPECT_EQ(cache.bytes(), 30 * 2 * 2 * 4 * 4);
+}
+
+TEST(Attention, NamesItsPartsWhenItDescribesItself) {
+  EXPECT_EQ(describe<Standard>({}), "attention(computed scores, projected values)");
+}
+
+}  // namespace
+}  // namespace heed
