@@ -326,8 +326,9 @@ TYPED_TEST(Attend, EqualsTheDefinitionWhenDecodingAfterAPast) {
   for (Index rows : {1, 2, 5, 9})
     for (Index keys : {9, 130, 1025})
       for (const Mask& mask : {heed::causal(), heed::window(100)})
-        expect_matches_reference<TypeParam>(
-            {.heads = 4, .kv_heads = 2, .width = 8, .mask = mask, .sequences = {{rows, keys}}}, true);
+        for (Index kv_heads : {2, 4})
+          expect_matches_reference<TypeParam>(
+              {.heads = 4, .kv_heads = kv_heads, .width = 8, .mask = mask, .sequences = {{rows, keys}}}, true);
 }
 
 TYPED_TEST(Attend, EqualsTheDefinitionWhenMoreHeadsShareAKeyThanABlockHolds) {
@@ -393,9 +394,9 @@ TYPED_TEST(Attend, NaNBehindTheMaskDoesNotLeak) {
   Workers workers(serial);
   constexpr TypeParam nan = std::numeric_limits<TypeParam>::quiet_NaN();
   for (const Mask& mask : {heed::causal(), heed::window(5), Mask{3, 2}})
-    for (Index rows : {1, 3, 30, 140})
-      for (Index poisoned : {0, 20, 131}) {
-        const Case c{.heads = 4, .kv_heads = 2, .mask = mask, .sequences = {{rows, 140}}};
+    for (Index rows : {1, 2, 30, 140})
+      for (Index poisoned : {0, 20, 131, 136, 139}) {
+        const Case c{.heads = 4, .kv_heads = rows == 2 ? 4 : 2, .mask = mask, .sequences = {{rows, 140}}};
         Problem<TypeParam> clean(c, true), p(c, true);
         p.k.row(poisoned).setConstant(nan);
         p.v.row(poisoned).setConstant(nan);
@@ -458,6 +459,16 @@ TYPED_TEST(Attend, ANaNQueryPoisonsOnlyWhatItSees) {
     EXPECT_EQ(p.d_k.row(i).hasNaN(), i <= 20) << i;
     EXPECT_EQ(p.d_v.row(i).hasNaN(), i <= 20) << i;
   }
+}
+
+TYPED_TEST(Attend, ANaNGradientOfARowReachesOnlyTheValuesItSees) {
+  heed::Serial serial;
+  Workers workers(serial);
+  Problem<TypeParam> p(Case{.heads = 2, .kv_heads = 1, .sequences = {{70, 70}}}, true);
+  p.forward(workers);
+  p.d_o.row(20).setConstant(std::numeric_limits<TypeParam>::quiet_NaN());
+  heed::attend_backward(heed::Given<TypeParam>{p.kept}, p.v_heads, p.sequences, heed::view_of(p.d_o), workers);
+  for (Index j = 0; j < 70; ++j) EXPECT_EQ(p.d_v.row(j).hasNaN(), j <= 20) << j;
 }
 
 TYPED_TEST(Attend, LargeLogitsStayFinite) {
