@@ -38,7 +38,7 @@ template <class Scalar>
 using OrderKey = std::conditional_t<sizeof(Scalar) == 4, std::int32_t, std::int64_t>;
 template <class Scalar>
 OrderKey<Scalar> flip_negative(OrderKey<Scalar> bits) {
-  return bits < 0 ? bits ^ std::numeric_limits<OrderKey<Scalar>>::max() : bits;
+  return bits < 0 ? bits ^ (std::numeric_limits<OrderKey<Scalar>>::max)() : bits;
 }
 template <class Scalar>
 OrderKey<Scalar> order_key(Scalar value) {
