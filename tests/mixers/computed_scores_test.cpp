@@ -1,0 +1,62 @@
+#include "heed/mixers/computed_scores.hpp"
+
+#include <gtest/gtest.h>
+
+#include "heed/mixers/reused_scores.hpp"
+#include "heed/model/mixer_layer.hpp"
+#include "heed/testing/mixer_contract.hpp"
+
+namespace heed {
+namespace {
+
+using testing::Layers;
+using Reading = Attention<ReusedScores, ProjectedValues>;
+
+TEST(ComputedScores, HoldTheContractWhereALayerAboveReadsThem) {
+  const auto report = testing::mixer_contract<Attention<ComputedScores>, Layers<>, Layers<Reading>>();
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ComputedScores, HoldTheContractInAWindowWhereALayerAboveReadsThem) {
+  const auto report = testing::mixer_contract<Attention<ComputedScores>, Layers<>, Layers<Reading>>(
+      {.scores = {.mask = window(2)}}, {.sizes = {.width = 6, .heads = 3, .kv_heads = 1, .head_width = 2, .hidden = 4}});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ComputedScores, RefuseAnOddHeadWidth) {
+  const Shape shape = Sizes{.width = 6, .heads = 2}.shape();
+  try {
+    ComputedScores::check(shape, {}, "layer 3");
+    FAIL() << "3 has no rotary pairs";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "layer 3: head_width: expected an even number (rotary pairs), found 3");
+  }
+}
+
+TEST(ComputedScores, SeeAheadIfTheirMaskDoes) {
+  EXPECT_FALSE(ComputedScores::sees_ahead({}));
+  EXPECT_FALSE(ComputedScores::sees_ahead({.mask = window(4)}));
+  EXPECT_TRUE(ComputedScores::sees_ahead({.mask = bidirectional()}));
+}
+
+TEST(ComputedScores, CacheTheirKeys) {
+  const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
+  EXPECT_EQ(ComputedScores::plan(shape, {}).per_position, 8);
+  EXPECT_EQ((ComputedScores::Cache<double>(shape, {}, {{10, 20}}).bytes()), 30 * 8 * 8);
+}
+
+TEST(ComputedScores, AreKeptOnlyIfSomebodyReadsThem) {
+  const MixerLayer<float, Attention<ComputedScores>> layer({.width = 8, .heads = 2});
+  const Matrix<float> x = Matrix<float>::Ones(3, 8);
+  Matrix<float> y = Matrix<float>::Zero(3, 8);
+  Workspace work({.positions = 3});
+  const auto kept = [&](auto state) {
+    layer.apply(work.begin(Sequences{3}), x, y, state);
+    return state.template published<scores>().table.at(0, 1).kept();
+  };
+  EXPECT_FALSE(kept(layer.make_state(work)));
+  EXPECT_TRUE(kept(layer.make_state<scores>(work)));
+}
+
+}  // namespace
+}  // namespace heed

@@ -1,0 +1,35 @@
+#include "heed/mixers/reused_scores.hpp"
+
+#include <gtest/gtest.h>
+
+#include "heed/mixers/shared_values.hpp"
+#include "heed/testing/mixer_contract.hpp"
+
+namespace heed {
+namespace {
+
+using testing::Layers;
+using Reuse = Attention<ReusedScores, ProjectedValues>;
+using ReuseShared = Attention<ReusedScores, SharedValues>;
+
+TEST(ReusedScores, HoldTheContractWhereALayerAboveReusesThemAgain) {
+  const auto report = testing::mixer_contract<Reuse, Layers<Attention<>>, Layers<Reuse>>();
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ReusedScores, HoldTheContractWithSharedValuesToo) {
+  const auto report = testing::mixer_contract<ReuseShared>();
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ReusedScores, HaveNoWeightsAndNoCache) {
+  const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
+  EXPECT_EQ(count_parameters(ReusedScores::Params<float>(shape, {})), 0);
+  EXPECT_EQ(ReusedScores::plan(shape, {}).per_position, 0);
+  EXPECT_EQ((ReusedScores::Cache<float>(shape, ReusedScores::Config{}, CacheSize{{10, 20}}).bytes()), 0);
+  EXPECT_EQ(Reuse::plan(shape, {}).per_position, 8) << "values only";
+  EXPECT_EQ(ReuseShared::plan(shape, {}).per_position, 0);
+}
+
+}  // namespace
+}  // namespace heed

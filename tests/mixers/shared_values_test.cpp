@@ -1,0 +1,56 @@
+#include "heed/mixers/shared_values.hpp"
+
+#include <gtest/gtest.h>
+
+#include "heed/testing/mixer_contract.hpp"
+#include "mixers/nearest_values.hpp"
+
+namespace heed {
+namespace {
+
+using testing::Layers;
+using Shared = Attention<ComputedScores, SharedValues>;
+
+TEST(SharedValues, HoldTheContractWhereALayerAboveReadsThem) {
+  const auto report = testing::mixer_contract<Shared, Layers<Attention<>>, Layers<reading::ValueReader>>();
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(SharedValues, HaveNoWeightsAndNoCache) {
+  const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
+  EXPECT_EQ(count_parameters(SharedValues::Params<float>(shape, {})), 0);
+  EXPECT_EQ(SharedValues::plan(shape, {}).per_position, 0);
+  EXPECT_EQ((SharedValues::Cache<float>(shape, SharedValues::Config{}, CacheSize{{10, 20}}).bytes()), 0);
+  EXPECT_EQ(Shared::plan(shape, {}).per_position, 8) << "keys only";
+}
+
+TEST(SharedValues, PassTheEntriesOfTheirOriginOn) {
+  const Shape layer = {.width = 4, .head_width = 2, .group = 1, .heads = {0, 3}, .kv_heads = {0, 3}};
+  const Shape upper = layer.kv_range(1, 2);
+  const float rows[6] = {};
+  HeadRows<float> origin[2 * 3];
+  for (Index i = 0; i < 6; ++i) origin[i].data = rows + i;
+  HeadRows<float> copies[2 * 2];
+  const SignalTable in[] = {{origin, 2, 3, 3, nullptr}};
+  const SignalTable out[] = {{copies, 2, 2, 2, nullptr}};
+  const SharedValues::Config config;
+  const SharedValues::Params<float> params;
+  NoCache cache;
+  NoRecord record;
+  const Sequences sequences{1, 1};
+  const Index past[] = {0, 0};
+  const StateSlots slots[] = {{}, {}};
+  Arena kept, scratch;
+  Workers workers;
+  const Pass pass{sequences.division(), past, slots, Purpose::inference, kept, scratch, workers};
+  const Matrix<float> x = Matrix<float>::Zero(2, 4);
+  const auto v = SharedValues::apply<float>(
+      {upper, config, params, Inputs<float, SharedValues::consumes>(std::span<const SignalTable>(in)),
+       Outputs<float, SharedValues::publishes>(std::span<const SignalTable>(out)), cache, record, pass},
+      view_of(x));
+  for (Index b = 0; b < 2; ++b)
+    for (Index g = 0; g < 2; ++g) EXPECT_EQ(v.at(b, g).data, rows + 3 * b + 1 + g);
+}
+
+}  // namespace
+}  // namespace heed
