@@ -283,7 +283,7 @@ void save(const std::filesystem::path& path, const Params& params, const Metadat
 /// Loads every tensor that `visit(f, params)` names. The file must hold these tensors and no others, each of the same type
 /// and shape; otherwise CheckpointError names file, tensor, expected and found, and params are as they were.
 template <class Params>
-void load(const std::filesystem::path& path, Params& params) {
+void load(const std::filesystem::path& path, Params&& params) {
   detail::fill(path, detail::slots_of<std::byte>(params));
 }
 
