@@ -1,9 +1,8 @@
 // Where the sequences of a cache stand: their lengths, their state slots and their checkpoints. Kept once for all layers,
 // so that halves of a model cannot disagree.
 //
-//   slots   each sequence has checkpoints + 2 places for recurrent states: the current one, the one the next call writes
-//   to,
-//           and one for every kept checkpoint. A checkpoint only pins the current slot, so it copies and allocates nothing.
+// Each sequence has checkpoints + 2 slots for recurrent states: the current one, the one the next call writes to, and one
+// for every kept checkpoint. A checkpoint only pins the current slot, so it copies and allocates nothing.
 #pragma once
 
 #include <algorithm>

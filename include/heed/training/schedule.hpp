@@ -1,8 +1,10 @@
 // The learning rate over the steps of a training: a linear warm-up, then half a cosine.
 //
 //   step <  warmup_steps     peak (step + 1) / warmup_steps
-//   step >= warmup_steps     floor + (peak - floor) (1 + cos(pi p)) / 2,   p = (step - warmup_steps) / (total_steps -
-//   warmup_steps) step >= total_steps      floor
+//   step >= warmup_steps     floor + (peak - floor) (1 + cos(pi p)) / 2
+//   step >= total_steps      floor
+//
+//   p = (step - warmup_steps) / (total_steps - warmup_steps)
 // Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), eq. 5; warm-up: Goyal et al. 2017 (arXiv 1706.02677), section 2.2.
 #pragma once
 

@@ -1,7 +1,7 @@
 // The backward of attention, for the query heads of one kv head: the tiles of the forward once more.
 //
-//   P^T = exp(scale K Q^T - lse)     dP^T = V dO^T + echo^T     D = rowsum(dO o O) + rowsum(P o echo)     dS = scale P o
-//   (dP - D) dV += P^T dO                     dK += dS^T Q               dQ += dS K
+//   P^T = exp(scale K Q^T - lse)     dP^T = V dO^T + echo^T     D = rowsum(dO o O) + rowsum(P o echo)
+//   dS  = scale P o (dP - D)         dV += P^T dO               dK += dS^T Q               dQ += dS K
 //
 // Source: Dao 2023 (arXiv 2307.08691), algorithm 2. D is rowsum(P o dP); the echo, the gradient of kept probabilities, adds
 // its part.
