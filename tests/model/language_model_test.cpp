@@ -65,6 +65,13 @@ TEST(LanguageModel, StartsEqualToAnotherVariantWhereTheyShareATensor) {
   for (const auto& [name, tensor] : sharing) EXPECT_TRUE(same_bits(tensor, standard.at(name))) << name;
 }
 
+// zeros_like would copy the references, and zero the model.
+template <class Params>
+concept HasZeros = requires(const Params& params) {
+  zeros_like(params);
+};
+static_assert(HasZeros<Tied<float>::Params> && !HasZeros<Tied<float>::Weights> && !HasZeros<Tied<float>::ConstWeights>);
+
 TEST(LanguageModel, CopiesByValue) {
   const Tied<float> model(V, small<float>(), 1);
   Tied<float> copy = model;
