@@ -107,9 +107,15 @@ class LanguageModel {
     Workers workers_;
   };
 
-  /// The records of one training pass over whole sequences.
+  /// The records of one training pass over whole sequences. It points into its own scratch, so it moves and is not copied.
   class Tape {
    public:
+    Tape(const Tape&) = delete;
+    Tape& operator=(const Tape&) = delete;
+    Tape(Tape&&) = default;
+    Tape& operator=(Tape&&) = default;
+    ~Tape() = default;
+
     const Sequences& sequences() const { return stack_.sequences(); }
 
    private:
@@ -198,7 +204,7 @@ class LanguageModel {
     typename StackType::Tape stack = stack_.make_tape(sequences, options);
     const std::size_t rows = Arena::bytes_of<Scalar>(sequences.rows() * width());
     const std::size_t logits = Arena::bytes_of<Scalar>(sequences.rows() * vocabulary());
-    return Tape(std::move(stack), rows + logits, logits + 3 * rows + Arena::bytes_of<double>(sequences.rows()),
+    return Tape(std::move(stack), rows + logits, logits + 4 * rows + Arena::bytes_of<double>(sequences.rows()),
                 options.executor);
   }
 
