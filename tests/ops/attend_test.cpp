@@ -672,9 +672,10 @@ TEST(AttendMemory, IsWhatWasPredicted) {
        {Case{.heads = 2, .kv_heads = 2, .width = 1, .value_width = 1, .sequences = {{2, 1020}}},
         Case{.heads = 8, .kv_heads = 2, .width = 24, .value_width = 40, .sequences = {{100, 100}}},
         Case{.heads = 70, .kv_heads = 1, .width = 64, .value_width = 64, .sequences = {{2, 5000}, {0, 3}}},
-        Case{.heads = 6, .kv_heads = 3, .width = 128, .value_width = 128, .sequences = {{1, 9000}, {30, 8000}}}}) {
+        Case{.heads = 6, .kv_heads = 3, .width = 128, .value_width = 128, .sequences = {{1, 9000}, {30, 8000}}},
+        Case{.heads = 8, .kv_heads = 1, .width = 8, .value_width = 64, .sequences = {{30, 3000}, {32, 3000}}}}) {
     Index rows = 0, keys = 0;
-    for (const Lengths& s : c.sequences) rows = std::max(rows, s.rows), keys = std::max(keys, s.keys);
+    for (const Lengths& s : c.sequences) rows += s.rows, keys = std::max(keys, s.keys);
     Problem<double> p(c, true);
     Workers workers(&serial, heed::attend_scratch_bytes<double>(Index(c.sequences.size()), rows, keys, c.heads, c.kv_heads,
                                                                 c.width, c.value_width));

@@ -407,5 +407,24 @@ TEST(SsdGradient, AgreesWithCentralDifferencesForEveryInput) {
   }
 }
 
+TEST(Ssd, TakesNoMoreThanItSays) {
+  Serial serial;
+  const Sizes sizes{70, 2, 9, 5};
+  const Case<float> at(sizes);
+  const Sequences rows({33, 0, 1, 36});
+  const Matrix<float> d_y = random_matrix<float>(at.x.rows(), at.x.cols(), "d_y");
+  for (const Index chunk : {1, 8, 30, 64}) {
+    Workers workers(&serial, ssd_job_bytes<float>(36, chunk, sizes.P, sizes.N));
+    Matrix<float> y(at.x.rows(), at.x.cols());
+    States<float> kept = room_to_keep(at, rows, chunk);
+    ssd(at.inputs(chunk), rows, SsdStates<float>{.kept = kept.after()}, mutable_view_of(y), workers);
+    Gradients<float> d(at);
+    d.set_zero();
+    Arena scratch;
+    ssd_backward(at.inputs(chunk), rows, kept.after(), view_of(d_y), d.views(), scratch, workers);
+    EXPECT_EQ(workers.blocks(), 1u) << "chunk " << chunk;
+  }
+}
+
 }  // namespace
 }  // namespace heed

@@ -23,19 +23,25 @@ struct WorkspaceOptions {
   Executor* executor = nullptr;  // who runs the jobs; nobody: the calling thread
 };
 
+/// What the arenas of a workspace hold before they have to grow.
+struct ScratchBytes {
+  std::size_t kept;     // what layers above or backward read
+  std::size_t scratch;  // what one layer needs
+  std::size_t job = 0;  // what one worker needs, beyond what products take
+};
+
 /// A copy stands where the original stands, with scratch of its own.
 class Workspace {
  public:
   explicit Workspace(const WorkspaceOptions& options)
       : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(options.sequences), options.positions),
                            options.checkpoints, true),
-                  options.executor, default_bytes, default_bytes) {}
-  /// kept_bytes, scratch_bytes: what the two arenas hold before they have to grow.
-  Workspace(Timeline timeline_in, Executor* executor, std::size_t kept_bytes, std::size_t scratch_bytes)
+                  options.executor, ScratchBytes{default_bytes, default_bytes}) {}
+  Workspace(Timeline timeline_in, Executor* executor, const ScratchBytes& bytes)
       : timeline(std::move(timeline_in)),
-        kept(kept_bytes),
-        scratch(scratch_bytes),
-        workers(executor),
+        kept(bytes.kept),
+        scratch(bytes.scratch),
+        workers(executor, default_bytes + bytes.job),
         saved_lengths_(timeline.lengths().size()),
         saved_slots_(timeline.lengths().size()),
         offsets_(timeline.lengths().size() + 1) {}

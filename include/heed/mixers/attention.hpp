@@ -59,6 +59,11 @@ struct Attention {
     return "attention(" + std::string(Scores::name) + ", " + std::string(Values::name) + ")";
   }
   static bool sees_ahead(const Config& config) { return heed::sees_ahead<Scores>(config.scores); }
+  template <class Scalar>
+  static std::size_t job_bytes(const Shape& shape, const Config&, const CallSize& size) {
+    return attend_scratch_bytes<Scalar>(size.sequences, size.rows, size.keys, shape.heads.count, shape.kv_heads.count,
+                                        shape.head_width, shape.head_width);
+  }
 
   template <class Scalar>
   struct Record {

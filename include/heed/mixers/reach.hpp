@@ -139,6 +139,23 @@ Index scratch_per_row([[maybe_unused]] const Shape& shape, [[maybe_unused]] cons
     return 0;
 }
 
+/// The largest call that scratch is sized for.
+struct CallSize {
+  Index sequences;
+  Index rows;  // new ones of all sequences
+  Index keys;  // cached and new ones of one sequence
+};
+
+/// Bytes that a worker's arena needs for the component's jobs, beyond those of the products it shares with all others.
+template <class Component, class Scalar>
+std::size_t job_bytes([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,
+                      [[maybe_unused]] const CallSize& size) {
+  if constexpr (requires { Component::template job_bytes<Scalar>(shape, config, size); })
+    return Component::template job_bytes<Scalar>(shape, config, size);
+  else
+    return 0;
+}
+
 /// Readies a record whose type is known at run time only, so that no call has to allocate it.
 template <class Component, class Record>
 void prepare_record([[maybe_unused]] const typename Component::Config& config, [[maybe_unused]] Record& record) {

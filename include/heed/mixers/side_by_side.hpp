@@ -114,6 +114,11 @@ struct SideBySide {
     return heed::scratch_per_row<First>(first_shape(shape, config), config.first) +
            heed::scratch_per_row<Second>(second_shape(shape, config), config.second);
   }
+  template <class Scalar>
+  static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
+    return (std::max)(heed::job_bytes<First, Scalar>(first_shape(shape, config), config.first, size),
+                      heed::job_bytes<Second, Scalar>(second_shape(shape, config), config.second, size));
+  }
   template <class AnyRecord>
   static void prepare_record(const Config& config, AnyRecord& record) {
     heed::prepare_record<First>(config.first, record.first);

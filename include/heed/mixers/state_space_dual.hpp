@@ -22,6 +22,7 @@
 #include "../ops/time_step.hpp"
 #include "initialise.hpp"
 #include "mixer.hpp"
+#include "reach.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -124,6 +125,10 @@ struct StateSpaceDual {
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return 8 * shape.q_width() + 8 * group_width(shape, config) + 8 * shape.heads.count +
            2 * shape.heads.count * config.state_width;
+  }
+  template <class Scalar>
+  static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
+    return ssd_job_bytes<Scalar>(size.rows, config.chunk, shape.head_width, config.state_width);
   }
 
   /// Projections by role; conv ~ U(+-1/sqrt(taps)); the step starts log-uniform in [0.001, 0.1], at least 0.0001; a ~ -U(1,

@@ -130,6 +130,10 @@ struct Block {
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return heed::scratch_per_row<Mixer>(shape, config.mixer);
   }
+  template <class Scalar>
+  static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
+    return heed::job_bytes<Mixer, Scalar>(shape, config.mixer, size);
+  }
   template <class AnyRecord>
   static void prepare_record(const Config& config, AnyRecord& record) {
     heed::prepare_record<Mixer>(config.mixer, record.mixer);

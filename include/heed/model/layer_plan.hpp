@@ -123,6 +123,14 @@ class LayerPlan {
         8 * shape.width + 8 * shape.q_width() + 8 * shape.kv_width() + 6 * shape.hidden + 4 * shape.heads.count + extra;
     return static_cast<std::size_t>(rows * per_row) * sizeof(Scalar) + (std::size_t(1) << 16);
   }
+  /// Bytes that the jobs of any layer take from a worker's arena at most, beyond those of products.
+  std::size_t job_bytes(const CallSize& size) const {
+    std::size_t bytes = 0;
+    for_each([&]<class K>(std::size_t, const auto& config) {
+      bytes = (std::max)(bytes, heed::job_bytes<K, Scalar>(shape, config, size));
+    });
+    return bytes;
+  }
   /// Bytes of the probabilities that layers above read, for one pair of positions.
   Index score_bytes_per_pair() const { return wanted_scores * static_cast<Index>(sizeof(Scalar)); }
 

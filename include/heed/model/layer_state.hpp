@@ -14,12 +14,12 @@ template <class Scalar, class... Kinds>
 struct LayerState {
   using Plan = LayerPlan<Scalar, Kinds...>;
 
-  /// positions: of every sequence. kept_bytes, scratch_bytes: what the arenas hold before they have to grow.
+  /// positions: of every sequence. bytes.kept: besides the signal tables.
   LayerState(std::shared_ptr<const Plan> plan_in, const std::vector<Index>& positions, Index checkpoints,
-             Executor* executor, Index score_bytes_in, std::size_t kept_bytes, std::size_t scratch_bytes)
+             Executor* executor, Index score_bytes_in, ScratchBytes bytes)
       : plan(std::move(plan_in)),
         work(Timeline(positions, checkpoints, plan->stateful()), executor,
-             kept_bytes + table_bytes(static_cast<Index>(positions.size())), scratch_bytes),
+             {bytes.kept + table_bytes(static_cast<Index>(positions.size())), bytes.scratch, bytes.job}),
         score_bytes(score_bytes_in) {
     const CacheSize size{positions, work.timeline.slot_count()};
     for (std::size_t layer = 0; layer < plan->layers(); ++layer) {

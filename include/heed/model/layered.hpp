@@ -4,6 +4,7 @@
 // dynamic one has a single kind, whose mixer is erased.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -76,6 +77,13 @@ class Layered {
   /// The records of one training pass over whole sequences.
   class Tape {
    public:
+    // Its records point into its own arenas.
+    Tape(const Tape&) = delete;
+    Tape& operator=(const Tape&) = delete;
+    Tape(Tape&&) = default;
+    Tape& operator=(Tape&&) = default;
+    ~Tape() = default;
+
     const Sequences& sequences() const { return sequences_; }
 
    private:
@@ -120,23 +128,23 @@ class Layered {
     HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
-    const Index scores =
-        plan_->wanted_scores == 0
-            ? 0
-            : (std::max)(options.score_bytes, options.sequences * options.positions * plan_->score_bytes_per_pair());
     return Cache(State(plan_, positions, options.checkpoints, options.executor, options.score_bytes,
-                       sizeof(Scalar) * std::size_t(rows * shape().width) + std::size_t(scores),
-                       plan_->scratch_bytes(rows)));
+                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options),
+                        .scratch = plan_->scratch_bytes(rows),
+                        .job = plan_->job_bytes({options.sequences, rows, options.positions})}));
   }
   Tape make_tape(const Sequences& sequences, const TapeOptions& options = {}) const {
     HEED_EXPECTS(ShapeError, sequences.rows() >= 1, "sequences: expected at least one row, found none");
     std::vector<Index> positions;
     for (Index b = 0; b < sequences.size(); ++b) positions.push_back(sequences.rows(b));
+    const Index longest = *std::max_element(positions.begin(), positions.end());
     std::size_t scores = 0;
     for (const Index rows : positions) scores += 2 * std::size_t(rows * rows * plan_->score_bytes_per_pair());
     const std::size_t layer = plan_->scratch_bytes(sequences.rows());
-    return Tape(sequences,
-                State(plan_, positions, 0, options.executor, 0, layer * std::size_t(layers()) + scores, 2 * layer));
+    return Tape(sequences, State(plan_, positions, 0, options.executor, 0,
+                                 {.kept = layer * std::size_t(layers()) + scores,
+                                  .scratch = 2 * layer,
+                                  .job = plan_->job_bytes({sequences.size(), sequences.rows(), longest})}));
   }
 
   /// x [T x D], the new rows of all sequences -> [T x D], valid until the next call on this cache. ShapeError before
@@ -178,6 +186,14 @@ class Layered {
   }
 
  private:
+  // A slice has score_bytes of wanted scores, or one row of every sequence; in tables by sequence and head, each aligned.
+  std::size_t kept_score_bytes(const CacheOptions& options) const {
+    if (plan_->wanted_scores == 0) return 0;
+    const Index row = options.sequences * options.positions * plan_->score_bytes_per_pair();
+    return std::size_t((std::max)(options.score_bytes, row)) +
+           Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
+  }
+
   View<Scalar> infer(const View<Scalar>& x, Division rows, State& state) const {
     HEED_EXPECTS(ShapeError, state.plan == plan_, "cache: expected one that this model has made, found another model's");
     expects_input(x, rows);

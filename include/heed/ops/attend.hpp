@@ -217,8 +217,8 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
   });
 }
 
-/// What the four functions above take from a worker's arena at most, for up to `rows` new rows and `keys` keys in each of
-/// `sequences` sequences. Sized so, arenas never grow.
+/// What the four functions above take from a worker's arena at most, for up to `rows` new rows in all, and `keys` keys in
+/// each of `sequences` sequences. Sized so, arenas never grow.
 template <class Scalar>
 std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
                                  Index value_width) {
@@ -235,8 +235,9 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              2 * bytes(attend_tile_keys * lanes) + 4 * bytes(lanes) + bytes(partial) +
                              bytes(few * attend_cut_keys) + bytes(few * key_width);
-  const std::size_t shared =
-      Arena::bytes_of<AttendPlan>(sequences) + (cuts > 1 ? bytes(sequences * kv_heads * cuts * partial) : 0);
+  const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
+  const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) +
+                             (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
   return of_job + shared;
 }
 

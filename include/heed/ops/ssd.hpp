@@ -61,6 +61,15 @@ inline Index ssd_kept_states(Index rows, Index chunk) {
   return rows > 0 ? (rows - 1) / chunk : 0;
 }
 
+/// What the two functions below take from a worker's arena at most, for up to `rows` rows of a sequence. Sized so, arenas
+/// never grow.
+template <class Scalar>
+std::size_t ssd_job_bytes(Index rows, Index chunk, Index P, Index N) {
+  const Index Q = (std::min)(rows, chunk), row = detail::whole_lanes<Scalar>(Q);
+  const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
+  return 3 * bytes(Q * row) + bytes(Q * N) + bytes(Q * P) + bytes(N * P) + 4 * bytes(row) + 2 * bytes(Q);
+}
+
 namespace detail {
 
 template <class Scalar>
