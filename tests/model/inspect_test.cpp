@@ -105,6 +105,16 @@ std::vector<DynamicStack<float>::Layer> and_then(std::vector<DynamicStack<float>
   for (int layer = 0; layer < count; ++layer) below.push_back(mixer);
   return below;
 }
+/// Of a language model, what stands around the layers comes first.
+TEST(Inspect, OfALanguageModelCountsWhatStandsAroundTheLayers) {
+  const LanguageModel tied(11, Mixed({.width = 16, .heads = 4, .kv_heads = 2}));
+  EXPECT_EQ(inspect(tied),
+            "vocabulary 11, parameters: embedding 176, norm 16, head 0, all 21,078\n" + std::string(mixed_text));
+  const LanguageModel<Mixed, UntiedHead> untied(11, Mixed({.width = 16, .heads = 4, .kv_heads = 2}));
+  EXPECT_EQ(inspect(untied).substr(0, 80),
+            "vocabulary 11, parameters: embedding 176, norm 16, head 176, all 21,254\nwidth 16");
+}
+
 constexpr Index standard_bytes = 2 * 12 * 8192 * 4 * 64 * 4;
 
 TEST(PlannedCacheBytes, OfStandardAndResidualValueAreKeysAndValues) {

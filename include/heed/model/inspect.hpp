@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "language_model.hpp"
 #include "layered.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -101,6 +102,16 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
   for (const Index positions : {Index(1024), Index(8192), Index(32768)})
     plan.add({grouped(positions), grouped(planned_cache_bytes(model, positions))});
   return text + plan.text(0);
+}
+
+/// The same of a language model, with what stands around its layers.
+template <class StackType, class Head>
+std::string inspect(const LanguageModel<StackType, Head>& model) {
+  const auto params = model.params();
+  return "vocabulary " + std::to_string(model.vocabulary()) + ", parameters: embedding " +
+         detail::grouped(params.embedding.size()) + ", norm " + detail::grouped(count_parameters(params.norm)) + ", head " +
+         detail::grouped(count_parameters(params.head)) + ", all " + detail::grouped(count_parameters(params)) + "\n" +
+         inspect(model.stack());
 }
 
 }  // namespace heed::inline HEED_ABI
