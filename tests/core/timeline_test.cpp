@@ -278,6 +278,16 @@ TEST(Timeline, ACallNeverWritesToASlotThatIsStillNeeded) {
   }
 }
 
+TEST(Timeline, ASequenceWithoutRowsKeepsTheSlotItReads) {
+  Timeline timeline = timeline_of(1, true);
+  feed(timeline, {2, 2});
+  const Index read = timeline.slots()[1].read;
+  feed(timeline, {1, 0});
+  EXPECT_EQ(timeline.slots()[1].read, read);
+  feed(timeline, {0, 1});
+  EXPECT_NE(timeline.slots()[1].read, read);
+}
+
 TEST(Timeline, SlicesOfACallShareTheSlotTheyWriteTo) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {2, 2});

@@ -73,8 +73,10 @@ TEST(Batches, ASequenceWaitsWhileAnotherGoesOn) {
   y_a.topRows(3) = first.topRows(3);
   y_b.topRows(2) = first.bottomRows(2);
   y_b.middleRows(2, 1) = model<float>().forward(b.middleRows(2, 1), {0, 1}, cache);  // a waits
-  y_b.middleRows(3, 3) = model<float>().forward(b.middleRows(3, 3), {0, 3}, cache);  // and waits
-  y_a.bottomRows(4) = model<float>().forward(a.bottomRows(4), {4, 0}, cache);        // now b does
+  y_a.middleRows(3, 2) = model<float>().forward(a.middleRows(3, 2), {2, 0}, cache);  // now b does
+  y_b.middleRows(3, 1) = model<float>().forward(b.middleRows(3, 1), {0, 1}, cache);  // a waits
+  y_b.middleRows(4, 2) = model<float>().forward(b.middleRows(4, 2), {0, 2}, cache);  // and waits
+  y_a.bottomRows(2) = model<float>().forward(a.bottomRows(2), {2, 0}, cache);
   expect_near_whole(y_a, a);
   expect_near_whole(y_b, b);
 }

@@ -67,10 +67,7 @@ struct TokenShift {
       const Index begin = pass.rows.begin(b);
       const Index rows = pass.rows.rows(b);
       const bool past = pass.past[static_cast<std::size_t>(b)] > 0;
-      if (rows == 0) {  // a sequence that waits keeps its row
-        if (past && read != write) std::copy(read, read + D, write);
-        continue;
-      }
+      if (rows == 0) continue;
       if (past) std::copy(read, read + D, before.row(begin).data());
       for (Index t = 1; t < rows; ++t) before.row(begin + t) = x.row(begin + t - 1);
       std::copy(x.row(begin + rows - 1).data(), x.row(begin + rows - 1).data() + D, write);

@@ -61,9 +61,11 @@ class Timeline {
                    " positions, found ", length(b), " cached + ", rows.rows(b), " new");
   }
 
-  /// The rows of a finished call count from now on. Its states become the current ones.
+  /// The rows of a finished call count from now on. Its states become the current ones; a sequence without rows keeps its
+  /// own, so that no mixer has to carry it over.
   void advance(Division rows) {
     for (Index b = 0; b < sequences(); ++b) {
+      if (rows.rows(b) == 0) continue;
       lengths_[static_cast<std::size_t>(b)] += rows.rows(b);
       slots_[static_cast<std::size_t>(b)].read = slots_[static_cast<std::size_t>(b)].write;
     }
