@@ -21,10 +21,14 @@ struct repeated {
 };
 template <int n, class Layer>
 struct repeated<Repeat<n, Layer>> {
-  static_assert(n >= 0, "heed: Repeat<n, Layer> needs n >= 0");
-  static constexpr std::size_t count = n;
+  static constexpr std::size_t count = n < 0 ? 0 : n;
   using type = Layer;
 };
+
+template <class Layer>
+inline constexpr bool repeatable = true;
+template <int n, class Layer>
+inline constexpr bool repeatable<Repeat<n, Layer>> = n >= 0;
 
 /// The layers of a stack by number, computed once from the short list of the type.
 template <class... Layers>
@@ -80,6 +84,8 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
                                           first_unwired(detail::LayerList<Layers...>::layer_signals).tap>,
               public detail::layered_of<typename PrecisionOf<ScalarOrPrecision>::Arithmetic,
                                         typename detail::LayerList<Layers...>::Kinds>::type {
+  static_assert((detail::repeatable<Layers> && ...), "heed: Repeat<n, Layer> needs n >= 0");
+
   using list = detail::LayerList<Layers...>;
   using layered = detail::layered_of<typename PrecisionOf<ScalarOrPrecision>::Arithmetic, typename list::Kinds>;
 

@@ -41,6 +41,7 @@ struct nearest {
 /// Reads Signal from layer N.
 template <int N, class Signal>
 struct at {
+  static_assert(N >= 0, "heed: at<N, Signal> counts layers from 0: N >= 0");
   using signal = Signal;
   static constexpr std::string_view name = "at";
   static constexpr int source(std::span<const bool> publishes) {
