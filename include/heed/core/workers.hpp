@@ -40,6 +40,12 @@ class Workers {
     for (const Arena& arena : arenas_) sum += arena.blocks();
     return sum;
   }
+  /// Bytes over all arenas.
+  std::size_t capacity() const {
+    std::size_t sum = 0;
+    for (const Arena& arena : arenas_) sum += arena.capacity();
+    return sum;
+  }
 
  private:
   Executor* executor_;

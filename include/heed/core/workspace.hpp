@@ -101,6 +101,7 @@ class Workspace {
 
   /// Blocks of scratch: grows only when scratch was too small.
   std::size_t scratch_blocks() const { return kept.blocks() + scratch.blocks() + workers.blocks(); }
+  std::size_t scratch_bytes() const { return kept.capacity() + scratch.capacity() + workers.capacity(); }
 
   Timeline timeline;
   Arena kept;

@@ -141,7 +141,7 @@ class LayerPlan {
 
  private:
   template <class F, std::size_t... K>
-  static void at_kind(Place place, F&& f, std::index_sequence<K...>) {
+  static void at_kind([[maybe_unused]] Place place, [[maybe_unused]] F&& f, std::index_sequence<K...>) {
     ((place.kind == K ? f.template operator()<K>(place.index) : void()), ...);
   }
 

@@ -67,6 +67,7 @@ class Layered {
     Index bytes() const { return state_.bytes(); }
     /// Blocks of scratch: grows only when scratch was too small.
     std::size_t scratch_blocks() const { return state_.work.scratch_blocks(); }
+    std::size_t scratch_bytes() const { return state_.work.scratch_bytes(); }
 
    private:
     friend class Layered;

@@ -44,7 +44,7 @@ struct LayerList {
     std::array<Entry, size> list{};
     std::array<std::size_t, Kinds::size + 1> used{};
     std::size_t layer = 0;
-    const auto add = [&](std::size_t kind, std::size_t count) {
+    [[maybe_unused]] const auto add = [&](std::size_t kind, std::size_t count) {
       for (std::size_t i = 0; i < count; ++i) list[layer++] = {kind, used[kind]++};
     };
     (add(Kinds::template index_of<typename repeated<Layers>::type>, repeated<Layers>::count), ...);
@@ -53,7 +53,7 @@ struct LayerList {
   static constexpr auto layer_signals = [] {
     std::array<LayerSignals, size> list{};
     std::size_t layer = 0;
-    const auto add = [&](const LayerSignals& of_layer, std::size_t count) {
+    [[maybe_unused]] const auto add = [&](const LayerSignals& of_layer, std::size_t count) {
       for (std::size_t i = 0; i < count; ++i) list[layer++] = of_layer;
     };
     (add(heed::layer_signals<typename repeated<Layers>::type>(), repeated<Layers>::count), ...);
