@@ -236,5 +236,20 @@ TEST(Workspace, ScratchBlocksGrowOnlyWhenScratchWasTooSmall) {
   EXPECT_EQ(work.scratch_blocks(), blocks + 1);
 }
 
+TEST(Workspace, CommittingTwiceCountsTheRowsOnce) {
+  Workspace work({.positions = 4});
+  static_cast<void>(work.begin({3}));
+  work.commit();
+  work.commit();
+  EXPECT_EQ(work.timeline.length(0), 3);
+}
+
+TEST(Workspace, SizesBelowOneAreRefused) {
+  EXPECT_THROW(Workspace({.sequences = 0, .positions = 4}), ShapeError);
+  EXPECT_THROW(Workspace({.sequences = 1, .positions = 0}), ShapeError);
+  EXPECT_THROW(Workspace({.sequences = -1, .positions = 4}), ShapeError);
+  EXPECT_THROW(Workspace({.sequences = 1, .positions = 4, .checkpoints = -1}), ShapeError);
+}
+
 }  // namespace
 }  // namespace heed

@@ -403,5 +403,62 @@ TEST(MixerLayerErrors, GradientsOfAnotherShapeAreRefusedAndNothingIsAdded) {
         gradients);
 }
 
+TEST(MixerLayerErrors, AStateOfAnotherWorkspaceIsRefused) {
+  const Model<float> model;
+  Memory<float> small(model, {.positions = 2}), large(model, {.positions = 8}),
+      two(model, {.sequences = 2, .positions = 8});
+  const Matrix<float> x = Matrix<float>::Ones(3, 8);
+  Matrix<float> y = x;
+  const Pass pass = large.work.begin({3});
+  EXPECT_EQ(error_of<ShapeError>([&] { model.bottom.apply(pass, x, y, small.bottom); }),
+            "state: sequence 0: expected room for 3 positions, found 2");
+  EXPECT_EQ(error_of<ShapeError>([&] { model.bottom.apply(pass, x, y, two.bottom); }),
+            "state: expected one for 1 sequences, made by the workspace of the pass, found one for 2");
+  EXPECT_EQ(y, x);
+}
+
+TEST(MixerLayerErrors, WhatNoMixerHasPublishedYetIsRefused) {
+  const Model<float> model;
+  Memory<float> memory(model, {.positions = 8});
+  const Matrix<float> x = Matrix<float>::Ones(3, 8);
+  Matrix<float> y = x;
+  const Pass pass = memory.work.begin({3});
+  EXPECT_EQ(
+      error_of<ShapeError>([&] { model.top.apply(pass, x, y, memory.top, memory.fed_values(), memory.fed_scores()); }),
+      "feed<first<values>>: expected what a mixer has published in this pass, found nothing: apply it first");
+}
+
+TEST(MixerLayerErrors, ScoresThatWereNotAskedForAreRefused) {
+  const Model<float> model;
+  Memory<float> memory(model, {.positions = 8});
+  auto without_scores = model.bottom.make_state(memory.work);
+  const Matrix<float> x = Matrix<float>::Ones(3, 8);
+  Matrix<float> y = x;
+  const Pass pass = memory.work.begin({3});
+  model.bottom.apply(pass, x, y, without_scores);
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              model.top.apply(pass, x, y, memory.top, feed<first<values>>(without_scores.published<values>()),
+                              feed<nearest<scores>>(without_scores.published<scores>()));
+            }),
+            "feed<nearest<scores>>: expected head 0, found that its layer does not keep it: make its state with "
+            "make_state<scores>(work)");
+}
+
+TEST(MixerLayerErrors, ASourceWithFewerHeadsThanTheReaderIsRefused) {
+  const Model<float> model;
+  const MixerLayer<float, Bottom> narrow(Sizes{.width = 8, .heads = 2, .kv_heads = 1, .head_width = 2});
+  Memory<float> memory(model, {.positions = 8});
+  auto state = narrow.make_state<scores>(memory.work);
+  const Matrix<float> x = Matrix<float>::Ones(3, 8);
+  Matrix<float> y = x;
+  const Pass pass = memory.work.begin({3});
+  narrow.apply(pass, x, y, state);
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              model.top.apply(pass, x, y, memory.top, feed<first<values>>(state.published<values>()),
+                              feed<nearest<scores>>(state.published<scores>()));
+            }),
+            "feed<first<values>>: expected head 1, found 1 heads");
+}
+
 }  // namespace
 }  // namespace heed

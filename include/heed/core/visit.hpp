@@ -20,8 +20,8 @@ enum class Role {
   embedding,    ///< a table of rows                             N(0, 0.02)
   norm,         ///< the weight of a norm                        1
   bias,         ///< an addend                                   0
-  coefficient,  ///< a learned mixing coefficient                its mixer says
-  state,        ///< a parameter of a recurrence                 its mixer says
+  coefficient,  ///< a learned mixing coefficient                its mixer says; never decays
+  state,        ///< a parameter of a recurrence                 its mixer says; never decays
 };
 
 /// Calls Params::visit, whatever the constness of the arguments.

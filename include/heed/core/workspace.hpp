@@ -4,8 +4,8 @@
 // itself:
 //
 //   heed::Workspace work({.sequences = 1, .positions = 2048});
-//   const heed::Pass pass = work.begin(Sequences({rows}));   // ShapeError if there is no room; then every mixer, with
-//   `pass` work.commit();                                           // the rows count from now on
+//   const heed::Pass pass = work.begin({rows});  // ShapeError if there is no room; then every mixer, with this pass
+//   work.commit();                               // the rows count from now on
 #pragma once
 
 #include <algorithm>
@@ -33,8 +33,9 @@ struct ScratchBytes {
 /// A copy stands where the original stands, with scratch of its own.
 class Workspace {
  public:
+  /// ShapeError for fewer than one sequence or position, or a negative number of checkpoints.
   explicit Workspace(const WorkspaceOptions& options)
-      : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(options.sequences), options.positions),
+      : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(checked(options).sequences), options.positions),
                            options.checkpoints, true),
                   options.executor, ScratchBytes{default_bytes, default_bytes}) {}
   Workspace(Timeline timeline_in, Executor* executor, const ScratchBytes& bytes)
@@ -53,8 +54,12 @@ class Workspace {
     open();
     return pass(part_of_rows(rows, 0, rows.rows()), purpose);
   }
-  /// Ends the call: its rows count from now on. A call that is not committed leaves the sequences where they were.
-  void commit() { timeline.advance(Division(offsets_)); }
+  Pass begin(const Sequences& rows, Purpose purpose = Purpose::inference) { return begin(rows.division(), purpose); }
+  /// Ends the call: its rows count from now on, once. A call that is not committed leaves the sequences where they were.
+  void commit() {
+    timeline.advance(Division(offsets_));
+    std::fill(offsets_.begin(), offsets_.end(), 0);
+  }
 
   /// All sequences are empty.
   void restart() {
@@ -109,6 +114,13 @@ class Workspace {
   Workers workers;
 
  private:
+  static const WorkspaceOptions& checked(const WorkspaceOptions& options) {
+    HEED_EXPECTS(ShapeError, options.sequences >= 1, "sequences: expected 1 or more, found ", options.sequences);
+    HEED_EXPECTS(ShapeError, options.positions >= 1, "positions: expected 1 or more, found ", options.positions);
+    HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
+    return options;
+  }
+
   static constexpr std::size_t default_bytes = std::size_t(1) << 20;
 
   std::vector<Index> saved_lengths_;

@@ -83,6 +83,7 @@ class LanguageModel {
 
     Mark checkpoint() { return stack_.checkpoint(); }
     bool can_rollback(const Mark& mark) const { return stack_.can_rollback(mark); }
+    bool can_rollback(const Mark& mark, Index sequence) const { return stack_.can_rollback(mark, sequence); }
     [[nodiscard]] bool rollback(const Mark& mark) { return stack_.rollback(mark); }
     [[nodiscard]] bool rollback(const Mark& mark, Index sequence) { return stack_.rollback(mark, sequence); }
     bool can_truncate(Index sequence, Index length) const { return stack_.can_truncate(sequence, length); }

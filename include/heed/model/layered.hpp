@@ -57,6 +57,7 @@ class Layered {
 
     Mark checkpoint() { return state_.work.timeline.checkpoint(); }
     bool can_rollback(const Mark& mark) const { return state_.work.timeline.can_rollback(mark); }
+    bool can_rollback(const Mark& mark, Index sequence) const { return state_.work.timeline.can_rollback(mark, sequence); }
     [[nodiscard]] bool rollback(const Mark& mark) { return state_.work.timeline.rollback(mark); }
     [[nodiscard]] bool rollback(const Mark& mark, Index sequence) { return state_.work.timeline.rollback(mark, sequence); }
     bool can_truncate(Index sequence, Index length) const { return state_.work.timeline.can_truncate(sequence, length); }
@@ -130,7 +131,7 @@ class Layered {
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
     return Cache(State(plan_, positions, options.checkpoints, options.executor, options.score_bytes,
-                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options),
+                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows),
                         .scratch = plan_->scratch_bytes(rows),
                         .job = plan_->job_bytes({options.sequences, rows, options.positions})}));
   }
@@ -187,12 +188,14 @@ class Layered {
   }
 
  private:
-  // A slice has score_bytes of wanted scores, or one row of every sequence; in tables by sequence and head, each aligned.
-  std::size_t kept_score_bytes(const CacheOptions& options) const {
+  // A slice has score_bytes of wanted scores, or a single row; unsliced, rows see rows of the same call alone. Tables are
+  // by sequence and head, each aligned.
+  std::size_t kept_score_bytes(const CacheOptions& options, Index rows) const {
     if (plan_->wanted_scores == 0) return 0;
-    const Index row = options.sequences * options.positions * plan_->score_bytes_per_pair();
-    return std::size_t((std::max)(options.score_bytes, row)) +
-           Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
+    const Index row = options.positions * plan_->score_bytes_per_pair();
+    const Index scores = plan_->whole_only ? rows * (std::min)(rows, options.positions) * plan_->score_bytes_per_pair()
+                                           : (std::max)(options.score_bytes, row);
+    return std::size_t(scores) + Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
   }
 
   View<Scalar> infer(const View<Scalar>& x, Division rows, State& state) const {

@@ -12,6 +12,7 @@
 //   work.commit();
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -53,7 +54,10 @@ class MixerLayer {
 
    private:
     friend class MixerLayer;
-    State(const Shape& shape, const Config& config, const CacheSize& size) : cache_(shape, config, size) {}
+    State(const Shape& shape, const Config& config, const CacheSize& size)
+        : positions_(size.positions), cache_(shape, config, size) {}
+
+    std::vector<Index> positions_;  // that every sequence can hold
 
     typename Mixer::template Cache<Scalar> cache_;
     typename Mixer::template Record<Scalar> record_;
@@ -81,6 +85,8 @@ class MixerLayer {
              const Fed<Taps, Scalar>&... fed) const {
     detail::expects_shape("x", x, pass.rows.rows(), shape_.width);
     detail::expects_shape("y", y, pass.rows.rows(), shape_.width);
+    expects_state(pass, state);
+    (expects_fed<Taps>(pass, fed.table), ...);
     make_tables(pass, state);
     const Arena::Scope scope(pass.scratch);
     Mixer::template apply<Scalar>(call_of(pass, state, fed...), view_of(x), mutable_view_of(y));
@@ -95,6 +101,8 @@ class MixerLayer {
     detail::expects_shape("x", x, pass.rows.rows(), shape_.width);
     detail::expects_shape("d_y", d_y, pass.rows.rows(), shape_.width);
     detail::expects_shape("d_x", d_x, pass.rows.rows(), shape_.width);
+    expects_state(pass, state);
+    (expects_fed<Taps>(pass, fed.table), ...);
     const Arena::Scope scope(pass.scratch);
     Mixer::template backward<Scalar>(call_of(pass, state, fed...), view_of(x), view_of(d_y), mutable_view_of(d_x),
                                      gradients);
@@ -113,6 +121,35 @@ class MixerLayer {
             state.cache_,
             state.record_,
             pass};
+  }
+  static void expects_state(const Pass& pass, const State& state) {
+    const auto sequences = static_cast<Index>(state.positions_.size());
+    HEED_EXPECTS(ShapeError, sequences == pass.sequences(), "state: expected one for ", pass.sequences(),
+                 " sequences, made by the workspace of the pass, found one for ", sequences);
+    for (Index b = 0; b < sequences; ++b)
+      HEED_EXPECTS(ShapeError, pass.visible(b) <= state.positions_[static_cast<std::size_t>(b)], "state: sequence ", b,
+                   ": expected room for ", pass.visible(b), " positions, found ",
+                   state.positions_[static_cast<std::size_t>(b)]);
+  }
+  template <class Tap>
+  void expects_fed(const Pass& pass, const SignalTable& table) const {
+    using Signal = typename Tap::signal;
+    HEED_EXPECTS(ShapeError, table.entries != nullptr || table.sequences * table.heads > 0, "feed<", Tap::name, "<",
+                 Signal::name, ">>: expected what a mixer has published in this pass, found nothing: apply it first");
+    HEED_EXPECTS(ShapeError, table.sequences == pass.sequences(), "feed<", Tap::name, "<", Signal::name, ">>: expected ",
+                 pass.sequences(), " sequences, found ", table.sequences);
+    const Arena::Scope scope(pass.scratch);
+    const Index heads = (std::max)(own_heads(Signal::alignment, shape_).count, static_cast<Index>(table.heads));
+    const std::span<unsigned char> read(pass.scratch.take_zeroed<unsigned char>(heads), static_cast<std::size_t>(heads));
+    for (const TapInfo& tap : signals_of<Mixer>(config_).consumes)
+      if (tap.name == Tap::name && tap.signal == Signal::name)
+        mark_read<Mixer>(tap, Signal::alignment, shape_, config_, read);
+    for (std::size_t h = 0; h < read.size(); ++h) {
+      HEED_EXPECTS(ShapeError, !read[h] || static_cast<Index>(h) < table.heads, "feed<", Tap::name, "<", Signal::name,
+                   ">>: expected head ", h, ", found ", table.heads, " heads");
+      HEED_EXPECTS(ShapeError, !read[h] || table.wanted[h], "feed<", Tap::name, "<", Signal::name, ">>: expected head ", h,
+                   ", found that its layer does not keep it: make its state with make_state<", Signal::name, ">(work)");
+    }
   }
   void make_tables(const Pass& pass, State& state) const {
     const std::span<const SignalInfo> infos = signal_infos_of<Mixer, Scalar>(config_);

@@ -89,6 +89,16 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
   using list = detail::LayerList<Layers...>;
   using layered = detail::layered_of<typename PrecisionOf<ScalarOrPrecision>::Arithmetic, typename list::Kinds>;
 
+  static typename layered::configs default_configs() {
+    typename layered::configs configs;
+    resize(configs, std::make_index_sequence<std::tuple_size_v<typename layered::configs>>());
+    return configs;
+  }
+  // One config for every layer. (A constructor, because GCC 12 cannot call the function in a default of Config.)
+  struct DefaultConfigs : layered::configs {
+    DefaultConfigs() : layered::configs(default_configs()) {}
+  };
+
  public:
   /// What all layers share, and what a layer has of its own: config.layer<3>().mixer...
   struct Config {
@@ -97,7 +107,7 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
     Index kv_heads = 0;    // G; 0: H
     Index head_width = 0;  // E; 0: D / H
     Index hidden = 0;      // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
-    typename layered::configs by_kind = default_configs();
+    DefaultConfigs by_kind = {};
 
     template <std::size_t number>
     auto& layer() {
@@ -122,11 +132,6 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
     std::vector<typename layered::type::Plan::Place> all;
     for (const auto& entry : list::entries) all.push_back({entry.kind, entry.index});
     return all;
-  }
-  static typename layered::configs default_configs() {
-    typename layered::configs configs;
-    resize(configs, std::make_index_sequence<std::tuple_size_v<typename layered::configs>>());
-    return configs;
   }
   template <std::size_t... K>
   static void resize(typename layered::configs& configs, std::index_sequence<K...>) {
