@@ -43,7 +43,7 @@ void apply(const Model& model, const heed::Pass& pass, const Matrix<float>& x, M
 
 // Prefill, chunked prefill and decode are the same function.
 Matrix<float> forward(const Model& model, const Matrix<float>& x, Memory& memory) {
-  const heed::Pass pass = memory.work.begin(heed::Sequences({x.rows()}));
+  const heed::Pass pass = memory.work.begin({x.rows()});
   Matrix<float> y, z;
   apply(model, pass, x, y, z, memory);
   memory.work.commit();
@@ -67,7 +67,7 @@ int main() {
 
   // Training: forward, then backward through both layers and through what was handed from one to the other.
   Memory tape(model, {.positions = 6});
-  const heed::Pass pass = tape.work.begin(heed::Sequences({6}), heed::Purpose::training);
+  const heed::Pass pass = tape.work.begin({6}, heed::Purpose::training);
   Matrix<float> y, z;
   apply(model, pass, x, y, z, tape);
   const Matrix<float> d_z = z;  // the gradient of |z|^2 / 2
