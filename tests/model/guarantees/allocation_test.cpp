@@ -97,6 +97,20 @@ TEST(Allocation, NoPrefillOfTheRowsACacheIsMadeForAllocates) {
   });
 }
 
+// Their rows see ahead, so they cannot be cut into slices.
+TEST(Allocation, ScoresOfWholeSequencesAreAccountedFor) {
+  using Model = Stack<float, Block<Standard>, Block<ScoreReuseAttention>>;
+  Model::Config config{.width = 8, .heads = 4};
+  config.layer<0>().mixer.scores.mask = bidirectional();
+  const Model model(config);
+  const Sequences rows({200, 100});
+  auto cache = model.make_cache({.sequences = 2, .positions = 200, .rows = rows.rows(), .score_bytes = 1});
+  const Matrix<float> x = Matrix<float>::Random(rows.rows(), 8);
+  const std::size_t before = allocations_so_far();
+  static_cast<void>(model.forward(x, rows, cache));
+  EXPECT_EQ(allocations_so_far(), before);
+}
+
 // The scratch of a recurrent head grows with the square of its chunk.
 TEST(Allocation, LongChunksAreAccountedFor) {
   using Model = Stack<float, Block<Mamba2>>;
