@@ -7,6 +7,7 @@
 
 #include "heed/mixers/variants.hpp"
 #include "reference/bounds.hpp"
+#include "support/error_text.hpp"
 
 namespace heed {
 namespace {
@@ -123,6 +124,13 @@ TEST(StackSource, PassesOverLayersThatDoNotPublish) {
   static_assert(Model::source<3, nearest<scores>> == 1);
   static_assert(Model::source<4, first<values>> == 1);
   static_assert(Model::source<4, nearest<values>> == 3);
+}
+
+TEST(Stack, RefusesHeadsThatTheSourceDoesNotPublish) {
+  using Model = Stack<float, Block<RecurrentMixAttention>, Reuse>;
+  EXPECT_EQ(error_text<ConfigError>([] { Model({.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4}); }),
+            "layer 1 (attention(reused scores, projected values)) reads head 2 of nearest<scores> from layer 0, which does "
+            "not publish that head");
 }
 
 TEST(Stack, IsACopyOfItsOwn) {
