@@ -1,12 +1,10 @@
-// The charts: tables written beside the page, drawn by gnuplot as SVG.
+// The charts of the page: what they show and how. Drawing them: drawing.hpp.
 #pragma once
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
 #include <vector>
 
-#include "files.hpp"
 #include "gnuplot.hpp"
 #include "series.hpp"
 
@@ -25,56 +23,13 @@ struct Chart {
 
 namespace detail {
 
-inline std::string quoted(std::string text) {
-  replace_all(text, "'", "''");
-  return "'" + text + "'";
-}
-
-inline std::string gnuplot_script(const Chart& chart, const std::filesystem::path& folder) {
-  std::string script = "# Draws " + chart.name + ".svg from " + chart.name + ".tsv.\n";
-  script += "cd " + quoted(folder.string()) + "\n";
-  script += "set terminal svg size 860,420 dynamic font 'Helvetica,Arial,sans-serif,14' background '#ffffff' name " +
-            quoted(chart.name) + "\n";
-  script += "set output " + quoted(chart.name + ".svg") + "\n";
-  script +=
-      "set datafile separator tab\n"
-      "set border 3 linecolor rgb 'black'\n"
-      "set tics nomirror out scale 0.6\n"
-      "set grid ytics linetype 1 linecolor rgb '#b0b0b0' linewidth 0.5\n"
-      "set key outside right top Left reverse samplen 3.5 spacing 1.5 width -4\n";
-  script += chart.axes + "plot \\\n";
-  std::string curves;
-  for (std::size_t i = 0; i < chart.series.variants.size(); ++i) {
-    if (!chart.series.has_figures(i)) continue;
-    const Variant& variant = *chart.series.variants[i];
-    curves += (curves.empty() ? "" : ", \\\n") + std::string("  ") + quoted(chart.name + ".tsv") +
-              " using 1:" + std::to_string(i + 2) + " " + chart.style + " linecolor rgb " +
-              quoted(std::string(variant.colour)) + " dashtype " + std::string(variant.dashes) + " title " +
-              quoted(std::string(variant.name));
-  }
-  return script + curves + "\n";
-}
-
-/// An SVG file as a part of a page: without the XML around it, under names of its own, in the colours of the page.
-inline std::string svg_for_page(std::string svg, const std::string& name) {
-  svg.erase(0, (std::min)(svg.find("<svg"), svg.size()));
-  replace_all(svg, "id='", "id='" + name + "-");
-  replace_all(svg, "id=\"", "id=\"" + name + "-");
-  replace_all(svg, "'#", "'#" + name + "-");
-  replace_all(svg, "url(#", "url(#" + name + "-");
-  replace_all(svg, "fill=\"#ffffff\"", "fill=\"none\"");  // the background
-  for (const std::string_view black : {"rgb(  0,   0,   0)", "rgb(0,0,0)", "\"black\""})
-    replace_all(svg, black, black.front() == '"' ? "\"currentColor\"" : "currentColor");
-  return svg;
-}
-
 /// A little above the largest figure from the second tenth of the steps on; what is higher belongs to the first steps.
 inline double top_of(const Series& series) {
   double top = 0, bottom = 1e9;
   for (const auto& column : series.columns)
     for (std::size_t row = column.size() / 10; row < column.size(); ++row)
       if (std::isfinite(column[row])) top = (std::max)(top, column[row]), bottom = (std::min)(bottom, column[row]);
-  return top + (top - bottom) / 20;
+  return top + (std::max)(0.01, (top - bottom) / 20);
 }
 
 /// Which curves cannot be told apart, because the variants cache the same.
@@ -132,18 +87,6 @@ inline std::vector<Chart> charts_of(const Report& report) {
                     .style = "with linespoints linewidth 2 pointtype 7 pointsize 0.4",
                     .series = decode_times(report)});
   return charts;
-}
-
-/// Writes the data, and draws if there is something to draw and something to draw with.
-inline void draw(Chart& chart, const std::filesystem::path& folder) {
-  write_file(folder / (chart.name + ".tsv"), chart.series.tsv());
-  const std::filesystem::path svg = folder / (chart.name + ".svg");
-  std::filesystem::remove(svg);
-  if (chart.series.empty()) return;
-  const std::filesystem::path script = folder / (chart.name + ".gnuplot");
-  write_file(script, detail::gnuplot_script(chart, folder));
-  chart.drawn = run_gnuplot(script, folder / "gnuplot.log");
-  if (chart.drawn == Drawn::yes) chart.svg = detail::svg_for_page(read_file(svg), chart.name);
 }
 
 }  // namespace report

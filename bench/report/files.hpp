@@ -11,6 +11,7 @@ namespace report {
 
 namespace detail {
 
+/// Every `from`.
 inline void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
     text.replace(at, from.size(), to);

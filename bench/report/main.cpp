@@ -3,6 +3,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "drawing.hpp"
 #include "interrupt.hpp"
 #include "json.hpp"
 #include "machine.hpp"
@@ -61,6 +62,7 @@ class Run {
     report_.seconds = clock_.seconds();
     std::vector<Chart> charts = charts_of(report_);
     for (Chart& chart : charts) draw(chart, out_);
+    draw_overview(charts[1], charts[2], out_);
     write_file(out_ / "results.json", json_text(report_));
     write_file(out_ / "results.md", markdown_table(report_));
     write_file(out_ / "index.html", page(report_, charts));
@@ -82,7 +84,7 @@ class Run {
       return !interrupted();
     });
     if (interrupted()) return;
-    progress_.print(label + step_line(result.curve) + ", measuring");
+    progress_.print(label + "  measuring");
     measure(subject, result);
     clock_.done(step_seconds * measuring_);
     progress_.say(label + ": held-out loss " + fixed(*result.held_out_loss(), 3) + " nats per byte after " +
@@ -100,8 +102,8 @@ class Run {
 
   std::string step_line(const Curve& curve) const {
     const double tokens = static_cast<double>(curve.steps() * report_.plan.bytes_of_step());
-    return "  step " + grouped(curve.steps()) + "/" + grouped(report_.plan.steps) + "  loss " +
-           fixed(curve.losses.back(), 3) + "  " + speed(tokens / curve.seconds) + " tokens/s";
+    return "  " + grouped(curve.steps()) + "/" + grouped(report_.plan.steps) + "  loss " + fixed(curve.losses.back(), 3) +
+           "  " + speed(tokens / curve.seconds) + " tokens/s";
   }
 
   std::filesystem::path out_;
@@ -133,7 +135,7 @@ std::string prompt_of(Bytes held_out, std::size_t length) {
     const std::size_t character = character_at(text, end);
     end += character == 0 ? 1 : character;
   }
-  return std::string(text.substr(begin, end - begin));
+  return begin == end ? "\n" : std::string(text.substr(begin, end - begin));
 }
 
 std::string command_of(int argc, char** argv, const Plan& plan) {
@@ -179,7 +181,7 @@ int run(const Options& options, int argc, char** argv) {
                           " minutes here: one step of all variants took " + fixed(one_each, 2) + " s";
   }
   report.command = command_of(argc, argv, report.plan);
-  progress.say("training: " + grouped(report.plan.steps) + " steps of every variant, " + report.steps_chosen);
+  progress.say("steps of every variant: " + grouped(report.plan.steps) + ", " + report.steps_chosen);
 
   Run everything(options, parts, report, clock, progress);
   everything.all(step_seconds);

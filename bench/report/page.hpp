@@ -196,7 +196,7 @@ inline std::string page(const Report& report, const std::vector<Chart>& charts) 
   html += detail::html_facts(report);
   html += "<h2>Figures</h2>\n" + detail::html_table(report);
   html +=
-      "<p class=\"soft\">|chunked − whole|: the same text in one call and in chunks of 1 to 64 bytes, the largest "
+      "<p class=\"soft\">Chunked − whole: the same text in chunks of 1 to 64 bytes and in one call, the largest "
       "difference of "
       "any logit; it must stay within twice what float loses against double. Prefill: one call of " +
       grouped(report.plan.prefill_rows()) +

@@ -75,10 +75,10 @@ Subject::~Subject() = default;
 double Subject::time_step(Bytes learned) {
   Trainer trainer(held_->model, learned, held_->trainer_options());
   trainer.step();  // the first one touches all memory
-  double fastest = seconds_of([&] { trainer.step(); });
-  for (int i = 0; i < 2; ++i) fastest = (std::min)(fastest, seconds_of([&] { trainer.step(); }));
+  std::vector<double> times;
+  for (int i = 0; i < 3; ++i) times.push_back(seconds_of([&] { trainer.step(); }));
   held_->model.initialise(held_->plan.seed);
-  return fastest;
+  return median(times);
 }
 
 Index Subject::parameters() const {

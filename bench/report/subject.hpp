@@ -22,7 +22,7 @@ class Subject {
   Subject(const Subject&) = delete;
   Subject& operator=(const Subject&) = delete;
 
-  /// Seconds of one training step, the fastest of a few. The weights are as before.
+  /// Seconds of one training step, the median of a few. The weights are as before.
   double time_step(Bytes learned);
   Index parameters() const;
   CacheBytes cache_bytes() const;

@@ -24,7 +24,7 @@ inline std::vector<Column> columns() {
       {"Parameters", "", "", [](const Result& r) { return grouped(r.parameters); }},
       {"Held-out", "loss", "nats/byte",
        [=](const Result& r) { return if_any(r.held_out_loss(), [](double loss) { return fixed(loss, 3); }); }},
-      {"|chunked −", "whole|", "max, logits",
+      {"Chunked", "− whole", "max, logits",
        [=](const Result& r) {
          return if_any(r.agreement,
                        [](const Agreement& a) { return scientific(a.chunked_whole) + (a.holds() ? "" : " (too much)"); });

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "../../bench/report/drawing.hpp"
 #include "../../bench/report/json.hpp"
 
 namespace {
