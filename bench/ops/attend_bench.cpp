@@ -4,8 +4,7 @@
 //   decode     T = 1                bytes/s counts K and V once
 //   backward   T = S, causal        FLOP/s counts 2.5 times the forward's; naive Eigen keeps its probabilities, attend does
 //   not
-#include <benchmark/benchmark.h>
-
+#include <checked.hpp>
 #include <cmath>
 #include <heed/ops/attend.hpp>
 #include <limits>
@@ -16,6 +15,8 @@ namespace {
 
 using heed::Index;
 using heed::Matrix;
+using heed::bench::agree;
+using heed::bench::Who;
 
 struct Operands {
   Index heads, kv_heads, width;
@@ -54,11 +55,6 @@ void naive(const Operands& x, Matrix<float>& scores, Matrix<float>& y) {
 }
 
 // Both compute in float: they differ by at most the rounding of sums of `keys` terms of the size of v.
-bool agree(const Matrix<float>& y, const Matrix<float>& expected, Index keys) {
-  return (y - expected).cwiseAbs().maxCoeff() <=
-         std::numeric_limits<float>::epsilon() * static_cast<float>(keys) * expected.cwiseAbs().maxCoeff();
-}
-
 void set_rates(benchmark::State& state, const Operands& x, double passes) {
   const double rows = static_cast<double>(x.q.rows()), keys = static_cast<double>(x.k.rows());
   const double pairs = rows * (keys - rows) + rows * (rows + 1) / 2;
@@ -176,8 +172,6 @@ struct Backward {
                           workers);
   }
 };
-
-enum class Who { heed, eigen };
 
 void backward(benchmark::State& state, Who who) {
   const Operands x = operands_of(state);

@@ -1,9 +1,7 @@
 // The short convolution beside the same sum written with Eigen. Every result is checked before it is timed.
 //
 //   bytes/s counts x and y once (backward: x, d_y and d_x)
-#include <benchmark/benchmark.h>
-
-#include <heed/core/random.hpp>
+#include <checked.hpp>
 #include <heed/ops/short_conv.hpp>
 #include <limits>
 #include <reference/short_conv.hpp>
@@ -14,6 +12,7 @@ using heed::Index;
 using heed::Matrix;
 using heed::mutable_view_of;
 using heed::view_of;
+using heed::bench::agree;
 
 struct Operands {
   Matrix<float> x, weight, bias;
@@ -36,14 +35,8 @@ void naive(const Operands& in, Matrix<float>& y) {
   y = y.array() / (1 + (-y.array()).exp());
 }
 
-bool agree(const Matrix<float>& found, const Matrix<float>& expected, Index operations) {
-  return (found - expected).cwiseAbs().maxCoeff() <=
-         std::numeric_limits<float>::epsilon() * float(operations) * expected.cwiseAbs().maxCoeff();
-}
-
 void set_bytes(benchmark::State& state, Index numbers) {
-  state.counters["bytes/s"] =
-      benchmark::Counter(double(numbers * Index(sizeof(float))), benchmark::Counter::kIsIterationInvariantRate);
+  heed::bench::set_rate(state, "bytes/s", double(numbers * Index(sizeof(float))));
 }
 
 void short_conv(benchmark::State& state) {

@@ -3,8 +3,7 @@
 //   prefill    one sequence of T rows        FLOP/s counts what the steps need: 5 T H N P
 //   decode     T = 1, B sequences            bytes/s counts the states once read and once written
 //   backward   one sequence of T rows        FLOP/s counts 13 T H N P
-#include <benchmark/benchmark.h>
-
+#include <checked.hpp>
 #include <heed/core/random.hpp>
 #include <heed/ops/ssd.hpp>
 #include <limits>
@@ -17,6 +16,7 @@ using heed::Index;
 using heed::Matrix;
 using heed::mutable_view_of;
 using heed::view_of;
+using heed::bench::agree;
 
 struct Operands {
   Index rows, heads, head_width, state_width;
@@ -53,13 +53,8 @@ void naive(const Operands& in, Matrix<float>& states, Matrix<float>& y) {
 }
 
 // Both compute in float: an element is a sum over the state of decayed sums over the rows.
-bool agree(const Matrix<float>& found, const Matrix<float>& expected, Index operations) {
-  return (found - expected).cwiseAbs().maxCoeff() <=
-         std::numeric_limits<float>::epsilon() * float(operations) * expected.cwiseAbs().maxCoeff();
-}
-
 void set_flops(benchmark::State& state, double per_run) {
-  state.counters["FLOP/s"] = benchmark::Counter(per_run, benchmark::Counter::kIsIterationInvariantRate);
+  heed::bench::set_rate(state, "FLOP/s", per_run);
 }
 
 void ssd_prefill(benchmark::State& state) {

@@ -1,0 +1,61 @@
+// What every benchmark does first: it holds its result against the same thing written plainly with Eigen.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <heed/core/random.hpp>
+#include <heed/core/workers.hpp>
+#include <limits>
+#include <string_view>
+
+namespace heed::bench {
+
+/// Whose code is timed.
+enum class Who { heed, eigen };
+
+inline Matrix<float> random(Index rows, Index cols, std::string_view name, double deviation = 1) {
+  Matrix<float> matrix(rows, cols);
+  Random(1, name).normal(matrix, deviation);
+  return matrix;
+}
+
+/// Equal up to what rounding may do to an element that goes through so many operations.
+inline bool agree(const Matrix<float>& found, const Matrix<float>& expected, Index operations) {
+  return (found - expected).cwiseAbs().maxCoeff() <=
+         std::numeric_limits<float>::epsilon() * static_cast<float>(operations) * expected.cwiseAbs().maxCoeff();
+}
+
+inline void set_rate(benchmark::State& state, const char* unit, double per_run) {
+  state.counters[unit] = benchmark::Counter(per_run, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// Checks that ours() and plain() make the same of a zero y, then times one of them.
+template <class Ours, class Plain>
+void time_checked(benchmark::State& state, Who who, Matrix<float>& y, Index operations, Ours&& ours, Plain&& plain) {
+  y.setZero();
+  plain();
+  const Matrix<float> expected = y;
+  y.setZero();
+  ours();
+  if (!agree(y, expected, operations)) return state.SkipWithError("the result differs from plain Eigen's");
+  for (auto _ : state) {
+    if (who == Who::heed)
+      ours();
+    else
+      plain();
+    benchmark::DoNotOptimize(y.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+/// T rows of D columns.
+inline void row_sizes(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "D"})->Args({1, 512})->Args({64, 512})->Args({1024, 512})->Unit(benchmark::kMicrosecond);
+}
+
+}  // namespace heed::bench
+
+/// The same benchmark twice: heed's code and Eigen's.
+#define HEED_BENCHMARK_BOTH(function, sizes)                               \
+  BENCHMARK_CAPTURE(function, heed, heed::bench::Who::heed)->Apply(sizes); \
+  BENCHMARK_CAPTURE(function, eigen, heed::bench::Who::eigen)->Apply(sizes)

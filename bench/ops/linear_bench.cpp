@@ -1,0 +1,65 @@
+// y += x w and its backward beside Eigen's products.
+#include <checked.hpp>
+#include <heed/ops/linear.hpp>
+
+namespace {
+
+using heed::Index;
+using heed::Matrix;
+using heed::bench::random;
+using heed::bench::Who;
+
+struct Operands {
+  Matrix<float> x, w, y, d_y;
+
+  explicit Operands(const benchmark::State& state)
+      : x(random(state.range(0), state.range(1), "x")),
+        w(random(state.range(1), state.range(2), "w")),
+        y(state.range(0), state.range(2)),
+        d_y(random(state.range(0), state.range(2), "d_y")) {}
+  double flops() const { return 2.0 * static_cast<double>(x.size() * w.cols()); }
+};
+
+void linear(benchmark::State& state, Who who) {
+  Operands in(state);
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, in.y, in.x.cols(), [&] { heed::linear(in.x, in.w, in.y, workers); },
+      [&] { in.y.noalias() += in.x * in.w; });
+  heed::bench::set_rate(state, "FLOP/s", in.flops());
+}
+
+void linear_backward(benchmark::State& state, Who who) {
+  Operands in(state);
+  heed::Workers workers;
+  Matrix<float> d_x = Matrix<float>::Zero(in.x.rows(), in.x.cols()), d_w = Matrix<float>::Zero(in.w.rows(), in.w.cols());
+  heed::bench::time_checked(
+      state, who, d_w, (std::max)(in.x.rows(), in.w.cols()),
+      [&] { heed::linear_backward(in.x, in.w, in.d_y, d_x, d_w, workers); },
+      [&] {
+        d_x.noalias() += in.d_y * in.w.transpose();
+        d_w.noalias() += in.x.transpose() * in.d_y;
+      });
+  heed::bench::set_rate(state, "FLOP/s", 2 * in.flops());
+}
+
+void linear_transposed(benchmark::State& state, Who who) {
+  Operands in(state);
+  const Matrix<float> table = in.w.transpose();
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, in.y, in.x.cols(), [&] { heed::linear_transposed(in.x, table, in.y, workers); },
+      [&] { in.y.noalias() += in.x * table.transpose(); });
+  heed::bench::set_rate(state, "FLOP/s", in.flops());
+}
+
+void sizes(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "in", "out"})->Unit(benchmark::kMicrosecond);
+  for (const Index width : {128, 512})
+    for (const Index rows : {1, 4, 64, 512}) bench->Args({rows, width, width});
+}
+HEED_BENCHMARK_BOTH(linear, sizes);
+HEED_BENCHMARK_BOTH(linear_backward, sizes);
+HEED_BENCHMARK_BOTH(linear_transposed, sizes);
+
+}  // namespace

@@ -1,0 +1,60 @@
+// v = l_first v_first + l_own v_own and its backward beside Eigen's expression.
+#include <checked.hpp>
+#include <heed/ops/mix.hpp>
+
+namespace {
+
+using heed::Matrix;
+using heed::bench::random;
+using heed::bench::Who;
+
+struct Operands {
+  Matrix<float> first, own, d_first, d_own, d_v;
+  heed::Sequences rows;
+  heed::HeadRows<float> head;  // one kv head as wide as the row
+  heed::HeadTable<heed::HeadRows<float>> table{&head, 1, 1};
+
+  explicit Operands(const benchmark::State& state)
+      : first(random(state.range(0), state.range(1), "first")),
+        own(random(first.rows(), first.cols(), "own")),
+        d_first(Matrix<float>::Zero(first.rows(), first.cols())),
+        d_own(d_first),
+        d_v(random(first.rows(), first.cols(), "d_v")),
+        rows({first.rows()}),
+        head{first.data(), d_first.data(), first.rows(), first.cols(), first.cols(), first.cols()} {}
+};
+
+void mix(benchmark::State& state, Who who) {
+  Operands in(state);
+  Matrix<float> v = in.own;
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, v, 4,
+      [&] { heed::mix(0.3f, in.table, 0.7f, heed::view_of(in.own), in.rows, heed::mutable_view_of(v), workers); },
+      [&] { v = 0.3f * in.first + 0.7f * in.own; });
+  heed::bench::set_rate(state, "elements/s", double(v.size()));
+}
+
+void mix_backward(benchmark::State& state, Who who) {
+  Operands in(state);
+  heed::Workers workers;
+  heed::Arena scratch(std::size_t(1) << 16);
+  heed::bench::time_checked(
+      state, who, in.d_own, 4,
+      [&] {
+        benchmark::DoNotOptimize(heed::mix_backward(0.3f, in.table, 0.7f, heed::view_of(in.own), in.rows,
+                                                    heed::view_of(in.d_v), heed::mutable_view_of(in.d_own), scratch,
+                                                    workers));
+      },
+      [&] {
+        in.d_own += 0.7f * in.d_v;
+        in.d_first += 0.3f * in.d_v;
+        benchmark::DoNotOptimize(in.d_v.cwiseProduct(in.first).sum() + in.d_v.cwiseProduct(in.own).sum());
+      });
+  heed::bench::set_rate(state, "elements/s", double(in.d_own.size()));
+}
+
+HEED_BENCHMARK_BOTH(mix, heed::bench::row_sizes);
+HEED_BENCHMARK_BOTH(mix_backward, heed::bench::row_sizes);
+
+}  // namespace
