@@ -12,14 +12,17 @@ using testing::Layers;
 using FixedAttention = Attention<ComputedScores, ResidualValues<Fixed>>;
 using LearnedAttention = Attention<ComputedScores, ResidualValues<Learned>>;
 
+const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
+                                        .lengths = {4, 0, 1, 5}};
+
 TEST(ResidualValues, HoldTheContractWhereALayerAboveReadsThem) {
   const auto report = testing::mixer_contract<FixedAttention, Layers<Attention<>>, Layers<reading::ValueReader>>(
-      {.values = {.from_first = 0.7, .from_own = -0.4}});
+      {.values = {.from_first = 0.7, .from_own = -0.4}}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
 TEST(ResidualValues, HoldTheContractWithLearnedCoefficients) {
-  const auto report = testing::mixer_contract<LearnedAttention>();
+  const auto report = testing::mixer_contract<LearnedAttention>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 

@@ -12,13 +12,16 @@ using testing::Layers;
 using Reuse = Attention<ReusedScores, ProjectedValues>;
 using ReuseShared = Attention<ReusedScores, SharedValues>;
 
+const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
+                                        .lengths = {4, 0, 1, 5}};
+
 TEST(ReusedScores, HoldTheContractWhereALayerAboveReusesThemAgain) {
-  const auto report = testing::mixer_contract<Reuse, Layers<Attention<>>, Layers<Reuse>>();
+  const auto report = testing::mixer_contract<Reuse, Layers<Attention<>>, Layers<Reuse>>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
 TEST(ReusedScores, HoldTheContractWithSharedValuesToo) {
-  const auto report = testing::mixer_contract<ReuseShared>();
+  const auto report = testing::mixer_contract<ReuseShared>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 

@@ -11,8 +11,11 @@ namespace {
 using testing::Layers;
 using Shared = Attention<ComputedScores, SharedValues>;
 
+const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
+                                        .lengths = {4, 0, 1, 5}};
+
 TEST(SharedValues, HoldTheContractWhereALayerAboveReadsThem) {
-  const auto report = testing::mixer_contract<Shared, Layers<Attention<>>, Layers<reading::ValueReader>>();
+  const auto report = testing::mixer_contract<Shared, Layers<Attention<>>, Layers<reading::ValueReader>>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
