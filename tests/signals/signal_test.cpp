@@ -47,5 +47,9 @@ TEST(Signals, ValuesAreOfKvHeadsAndScoresOfQueryHeads) {
   static_assert(scores::name == "scores" && scores::alignment == Alignment::heads_from_first);
 }
 
+TEST(Signals, OfAUserMayBelongToTheLayer) {
+  static_assert(coefficients::name != values::name && coefficients::alignment == Alignment::layer);
+}
+
 }  // namespace
 }  // namespace heed

@@ -86,9 +86,8 @@ TEST(Wiring, ATapOfAUserIsWiredLikeAnyOther) {
   static_assert(first_unwired(stack_of<Standard, Skipping>()).layer == 1);
 }
 
-struct gates {  // a signal of somebody else's
+struct gates {  // a signal of somebody else's; wiring asks for its name only
   static constexpr std::string_view name = "gates";
-  static constexpr Alignment alignment = Alignment::layer;
 };
 
 TEST(Wiring, ASignalOfAUserIsWiredLikeAnyOther) {
