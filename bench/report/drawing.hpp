@@ -89,11 +89,11 @@ inline void draw_overview(const Chart& left, const Chart& right, const std::file
            detail::quoted(chart.title) + "\n" + detail::curves(chart);
   };
   detail::draw("overview",
-               detail::picture("overview", "960,440", folder) +
-                   "set multiplot\nset tmargin at screen 0.9\nset bmargin at screen 0.3\n"
-                   "set key at screen 0.5,0.02 center bottom horizontal maxcols 3 Left reverse samplen 3.5 width 2\n" +
-                   panel(left, "0.08", "0.47") + "unset key\nset xtics autofreq\n" + panel(right, "0.59", "0.97") +
-                   "unset multiplot\n",
+               detail::picture("overview", "1060,380", folder) +
+                   "set multiplot\nset tmargin at screen 0.88\nset bmargin at screen 0.18\nunset key\n" +
+                   panel(left, "0.085", "0.375") +
+                   "set xtics autofreq\nset key at screen 0.795,0.89 left top Left reverse samplen 3.5 spacing 1.5\n" +
+                   panel(right, "0.485", "0.775") + "unset multiplot\n",
                folder);
 }
 
