@@ -131,34 +131,35 @@ struct Chosen<SideBySide<First, Second>> {
   }
 };
 
-template <class Scalar, class... Mixers, std::size_t... I>
-void expect_stacks(const Golden& golden, std::index_sequence<I...>, const typename Mixers::Config&... configs) {
-  const char* scalar = std::is_same_v<Scalar, float> ? "float" : "double";
-  {
-    using Model = Stack<Scalar, Block<Mixers>...>;
-    const Sizes& sizes = golden.sizes;
-    typename Model::Config config{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
-    ((config.template layer<I>().mixer = configs), ...);
-    Model model(config);
-    SCOPED_TRACE(std::string("Stack, ") + scalar);
-    ::testing::Test::RecordProperty(std::string("worst_static_") + scalar,
-                                    std::to_string(expect_results<Scalar>(golden, model)));
-  }
-  {
-    using Model = DynamicStack<Scalar>;
-    auto model = Model::build(golden.sizes, {typename Model::Layer(Chosen<Mixers>::choice(configs))...});
-    SCOPED_TRACE(std::string("DynamicStack, ") + scalar);
-    ::testing::Test::RecordProperty(std::string("worst_dynamic_") + scalar,
-                                    std::to_string(expect_results<Scalar>(golden, model)));
-  }
+/// The layers as types, in float.
+template <class... Mixers, std::size_t... I>
+void expect_static(const Golden& golden, std::index_sequence<I...>, const typename Mixers::Config&... configs) {
+  using Model = Stack<float, Block<Mixers>...>;
+  const Sizes& sizes = golden.sizes;
+  typename Model::Config config{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
+  ((config.template layer<I>().mixer = configs), ...);
+  Model model(config);
+  SCOPED_TRACE("Stack<float>");
+  ::testing::Test::RecordProperty("worst_static", std::to_string(expect_results<float>(golden, model)));
+}
+
+/// The layers from a list.
+template <class Scalar, class... Mixers>
+void expect_dynamic(const Golden& golden, const char* scalar, const typename Mixers::Config&... configs) {
+  using Model = DynamicStack<Scalar>;
+  auto model = Model::build(golden.sizes, {typename Model::Layer(Chosen<Mixers>::choice(configs))...});
+  SCOPED_TRACE(std::string("DynamicStack, ") + scalar);
+  ::testing::Test::RecordProperty(std::string("worst_dynamic_") + scalar,
+                                  std::to_string(expect_results<Scalar>(golden, model)));
 }
 
 /// Expects that the layers Mixers..., with these configs, give the results of the file, whose `layers` are `text`.
 template <class... Mixers>
 void expect_golden(const Golden& golden, const std::string& text, const typename Mixers::Config&... configs) {
   EXPECT_EQ(golden.text("layers"), text);
-  expect_stacks<float, Mixers...>(golden, std::index_sequence_for<Mixers...>(), configs...);
-  expect_stacks<double, Mixers...>(golden, std::index_sequence_for<Mixers...>(), configs...);
+  expect_static<Mixers...>(golden, std::index_sequence_for<Mixers...>(), configs...);
+  expect_dynamic<float, Mixers...>(golden, "float", configs...);
+  expect_dynamic<double, Mixers...>(golden, "double", configs...);
 }
 
 }  // namespace heed::golden

@@ -1,14 +1,16 @@
-// Standard attention against PyTorch; and that every golden file is some test's.
+// Every variant against PyTorch; and that every golden file is some test's.
 #include <filesystem>
-#include <heed/mixers/attention.hpp>
+#include <heed/mixers/variants.hpp>
 
 #include "golden.hpp"
 
+namespace heed {
 namespace {
 
-using StandardAttention = heed::Attention<>;
-using heed::golden::expect_golden;
-using heed::golden::Golden;
+using golden::expect_golden;
+using golden::Golden;
+using Standard = StandardAttention;
+using Reuse = ScoreReuseAttention;
 
 // A golden test is called as its file.
 TEST(Golden, EveryFileHasATest) {
@@ -26,8 +28,8 @@ TEST(Golden, EveryFileHasATest) {
   EXPECT_GT(files, 0);
 }
 
-void expect_standard(const std::string& name, const StandardAttention::Config& config) {
-  expect_golden<StandardAttention, StandardAttention>(Golden(name), "standard standard", config, config);
+void expect_standard(const std::string& name, const Standard::Config& config) {
+  expect_golden<Standard, Standard>(Golden(name), "standard standard", config, config);
 }
 
 TEST(Golden, standard_mha) {
@@ -43,11 +45,69 @@ TEST(Golden, standard_mqa) {
 }
 
 TEST(Golden, standard_window) {
-  expect_standard("standard_window", {.scores = {.mask = heed::window(4)}});
+  expect_standard("standard_window", {.scores = {.mask = window(4)}});
 }
 
 TEST(Golden, standard_bidirectional) {
-  expect_standard("standard_bidirectional", {.scores = {.mask = heed::bidirectional()}});
+  expect_standard("standard_bidirectional", {.scores = {.mask = bidirectional()}});
+}
+
+TEST(Golden, residual_value) {
+  using Residual = ResidualValueAttention;
+  const Golden golden("residual_value");
+  EXPECT_EQ(golden.text("coefficients"), "0.5 0.5");
+  const Residual::Config config{.values = {.from_first = 0.5, .from_own = 0.5}};
+  expect_golden<Standard, Residual, Residual>(golden, "standard residual_value residual_value", {}, config, config);
+}
+
+TEST(Golden, residual_value_learned) {
+  using Residual = LearnedResidualValueAttention;
+  expect_golden<Standard, Residual, Residual>(Golden("residual_value_learned"),
+                                              "standard residual_value_learned residual_value_learned", {}, {}, {});
+}
+
+TEST(Golden, shared_value) {
+  using Shared = SharedValueAttention;
+  expect_golden<Standard, Shared, Shared>(Golden("shared_value"), "standard shared_value shared_value", {}, {}, {});
+}
+
+TEST(Golden, score_reuse) {
+  expect_golden<Standard, Reuse, Standard>(Golden("score_reuse"), "standard score_reuse standard", {}, {}, {});
+}
+
+TEST(Golden, score_reuse_chain) {
+  expect_golden<Standard, Reuse, Reuse>(Golden("score_reuse_chain"), "standard score_reuse score_reuse", {}, {}, {});
+}
+
+TEST(Golden, score_reuse_partial) {
+  using Partial = heed::SideBySide<Standard, Reuse>;
+  expect_golden<Standard, Partial, Partial>(
+      Golden("score_reuse_partial"), "standard side_by_side(standard score_reuse) side_by_side(standard score_reuse)", {},
+      {}, {});
+}
+
+// Chunks of five rows cut the sequences of seven and twelve; chunks of 64 do not.
+TEST(Golden, mamba2) {
+  const Golden golden("mamba2");
+  for (const Index chunk : {5, 64}) {
+    const Mamba2::Config config{.state_width = golden.state_width(), .chunk = chunk};
+    expect_golden<Mamba2, Mamba2>(golden, "mamba2 mamba2", config, config);
+  }
+}
+
+TEST(Golden, recurrent_heads) {
+  using Mix = SideBySide<Standard, Mamba2>;
+  const Golden golden("recurrent_heads");
+  const Mix::Config config{.second = {.state_width = golden.state_width()}};
+  expect_golden<Mix, Mix>(golden, "side_by_side(standard mamba2) side_by_side(standard mamba2)", config, config);
+}
+
+TEST(Golden, all_five) {
+  const Golden file("all_five");
+  const RecurrentMixAttention::Config mix{.second = {.state_width = file.state_width()}};
+  expect_golden<Standard, LearnedResidualValueAttention, SharedValueAttention, Reuse, RecurrentMixAttention>(
+      file, "standard residual_value_learned shared_value score_reuse side_by_side(standard mamba2)", {}, {}, {}, {}, mix);
 }
 
 }  // namespace
+}  // namespace heed
