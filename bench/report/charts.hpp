@@ -56,14 +56,13 @@ inline std::vector<Chart> charts_of(const Report& report) {
   Series training = training_losses(report);
   const std::string top = fixed(detail::top_of(training), 3);
   std::vector<Chart> charts;
-  charts.push_back(
-      {.name = "training",
-       .title = "Training loss",
-       .caption = "Mean over the last " + grouped(smoothing_window(report.plan)) +
-                  " steps. All variants see the same windows in the same order. A uniform guess is ln 256 = 5.55.",
-       .axes = steps + "set ylabel 'nats per byte'\nset yrange [:" + top + "]\n",
-       .style = "with lines linewidth 2",
-       .series = std::move(training)});
+  charts.push_back({.name = "training",
+                    .title = "Training loss",
+                    .caption = "All variants see the same windows in the same order. Running mean, window: " +
+                               grouped(smoothing_window(report.plan)) + ". A uniform guess is ln 256 = 5.55.",
+                    .axes = steps + "set ylabel 'nats per byte'\nset yrange [:" + top + "]\n",
+                    .style = "with lines linewidth 2",
+                    .series = std::move(training)});
   charts.push_back({.name = "held_out",
                     .title = "Held-out loss",
                     .caption = "On " + grouped(report.held_out_bytes) + " bytes that no variant has learned from.",

@@ -53,38 +53,41 @@ inline std::string chip(const Variant& variant) {
   return "<span class=\"chip\" style=\"background:" + colour + "\"></span>";
 }
 
+/// Whether a column is the first of several of one subject.
+inline bool begins_group(const std::vector<Column>& all, std::size_t i) {
+  const auto same = [&](std::size_t other) { return other < all.size() && all[other].subject == all[i].subject; };
+  return same(i + 1) && !(i > 0 && same(i - 1));
+}
+
 inline std::string html_table(const Report& report) {
   const std::vector<Column> all = columns();
+  const auto unit = [](const Column& column) {
+    return column.unit.empty() ? "" : "<small>" + escaped(column.unit) + "</small>";
+  };
   std::string top, below;
   for (std::size_t i = 0; i < all.size();) {
     std::size_t end = i + 1;
     while (end < all.size() && all[end].subject == all[i].subject) ++end;
-    const auto unit = [&](const Column& column) {
-      return column.unit.empty() ? "" : "<small>" + escaped(column.unit) + "</small>";
-    };
-    if (end == i + 1) {
-      top += "<th rowspan=\"2\">" + escaped(all[i].title()) + unit(all[i]) + "</th>";
-    } else {
+    if (end == i + 1) top += "<th rowspan=\"2\">" + escaped(all[i].title()) + unit(all[i]) + "</th>";
+    if (end > i + 1)
       top += "<th class=\"first\" colspan=\"" + std::to_string(end - i) + "\">" + escaped(all[i].subject) + "</th>";
-      for (std::size_t j = i; j < end; ++j)
-        below +=
-            std::string("<th") + (j == i ? " class=\"first\"" : "") + ">" + escaped(all[j].detail) + unit(all[j]) + "</th>";
-    }
+    for (std::size_t j = i; end > i + 1 && j < end; ++j)
+      below += std::string(j == i ? "<th class=\"first\">" : "<th>") + escaped(all[j].detail) + unit(all[j]) + "</th>";
     i = end;
   }
   std::string html = "<div class=\"wide\"><table><thead><tr><th rowspan=\"2\" style=\"text-align:left\">Variant</th>" +
                      top + "</tr><tr>" + below + "</tr></thead><tbody>\n";
   for (const Result& result : report.results) {
     html += "<tr><th scope=\"row\">" + chip(*result.variant) + escaped(result.variant->name) + "</th>";
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const bool alone =
-          (i == 0 || all[i - 1].subject != all[i].subject) && (i + 1 == all.size() || all[i + 1].subject != all[i].subject);
-      const bool first = !alone && (i == 0 || all[i - 1].subject != all[i].subject);
-      html += std::string("<td") + (first ? " class=\"first\"" : "") + ">" + escaped(all[i].cell(result)) + "</td>";
-    }
+    for (std::size_t i = 0; i < all.size(); ++i)
+      html += std::string(begins_group(all, i) ? "<td class=\"first\">" : "<td>") + escaped(all[i].cell(result)) + "</td>";
     html += "</tr>\n";
   }
   return html + "</tbody></table></div>\n";
+}
+
+inline std::string note(std::string_view text) {
+  return "<p class=\"note\">" + escaped(text) + "</p>\n";
 }
 
 inline std::string fact(std::string_view name, const std::string& value) {
@@ -115,7 +118,7 @@ inline std::string html_facts(const Report& report) {
 
 inline std::string html_chart(const Chart& chart) {
   std::string html = "<figure><h3>" + escaped(chart.title) + "</h3>\n<div class=\"wide\">" + chart.svg + "</div>\n";
-  if (chart.series.empty()) html += "<p class=\"note\">Nothing was measured yet.</p>\n";
+  if (chart.series.empty()) html += note("Nothing was measured yet.");
   return html + "<figcaption>" + escaped(chart.caption) + " <a href=\"" + chart.name + ".tsv\">" + chart.name +
          ".tsv</a></figcaption></figure>\n";
 }
@@ -128,9 +131,10 @@ inline std::string html_charts(const std::vector<Chart>& charts) {
   }
   std::string html = "<h2>Charts</h2>\n";
   if (missing)
-    html +=
-        "<p class=\"note\">The charts are missing: they are drawn by gnuplot, which was not found. Install it "
-        "(Debian and Ubuntu: gnuplot-nox) and run the report again. The data they would show are here:</p>\n";
+    html += note(
+        "The charts are missing: they are drawn by gnuplot, which was not found. Install it (Debian and Ubuntu: "
+        "gnuplot-nox) "
+        "and run the report again. The data they would show are here:");
   if (failed)
     html += "<p class=\"note\">A chart is missing: gnuplot failed. <a href=\"gnuplot.log\">gnuplot.log</a> says why.</p>\n";
   for (const Chart& chart : charts) html += html_chart(chart);
@@ -161,18 +165,20 @@ inline std::string html_variants(const Report& report) {
 
 inline std::string html_notes(const Report& report) {
   std::string html;
-  if (report.interrupted) html += "<p class=\"note\">The report was stopped before its end. What had run is here.</p>\n";
+  if (report.interrupted)
+    html += note("The report was stopped before its end. What had run is here.");
+  else if (report.results.size() < report.variants.size())
+    html += note("The report is not done yet: this page is written anew after every variant.");
   for (const Result& result : report.results) {
-    const std::string name = escaped(result.variant->name);
+    const std::string name(result.variant->name);
     if (!result.curve.finished)
-      html += "<p class=\"note\">" + name + " was stopped at step " + grouped(result.curve.steps()) + " of " +
-              grouped(report.plan.steps) + ".</p>\n";
+      html +=
+          note(name + " was stopped at step " + grouped(result.curve.steps()) + " of " + grouped(report.plan.steps) + ".");
     if (result.agreement && !result.agreement->holds())
-      html += "<p class=\"note\">" + name + ": the chunked pass is " + scientific(result.agreement->chunked_double) +
-              " from the same model in double, the whole pass " + scientific(result.agreement->whole_double) +
-              ". More than twice is too much, so its speeds were not timed.</p>\n";
-    if (!result.cache.allocated)
-      html += "<p class=\"note\">" + name + ": the cache that was made has other sizes than those computed.</p>\n";
+      html += note(name + ": the chunked pass is " + scientific(result.agreement->chunked_double) +
+                   " from the same model in double, the whole pass " + scientific(result.agreement->whole_double) +
+                   ". More than twice is too much, so its speeds were not timed.");
+    if (!result.cache.allocated) html += note(name + ": the cache that was made has other sizes than those computed.");
   }
   return html;
 }
@@ -189,9 +195,8 @@ inline std::string page(const Report& report, const std::vector<Chart>& charts) 
       "</style></head>\n<body><main>\n"
       "<h1>heed: attention variants side by side</h1>\n"
       "<p>The same text, the same sizes, the same seed, the same number of steps. "
-      "<b>One short run of small models is not a ranking.</b> It shows that the variants learn, what they cost and what "
-      "they "
-      "cache.</p>\n";
+      "<b>One short run of small models is not a ranking.</b> It shows that the variants learn, what they cost, and what "
+      "they cache.</p>\n";
   html += detail::html_notes(report);
   html += detail::html_facts(report);
   html += "<h2>Figures</h2>\n" + detail::html_table(report);

@@ -45,8 +45,10 @@ template <class A, class B>
 double largest_difference(const A& a, const B& b) {
   double largest = 0;
   for (Index i = 0; i < a.rows(); ++i)
-    for (Index j = 0; j < a.cols(); ++j)
-      largest = (std::max)(largest, std::abs(static_cast<double>(a(i, j)) - static_cast<double>(b(i, j))));
+    for (Index j = 0; j < a.cols(); ++j) {
+      const double difference = std::abs(static_cast<double>(a(i, j)) - static_cast<double>(b(i, j)));
+      if (difference > largest || std::isnan(difference)) largest = difference;
+    }
   return largest;
 }
 

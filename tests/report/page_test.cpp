@@ -89,6 +89,13 @@ TEST(Page, is_whole_before_anything_ran) {
   EXPECT_THAT(page, HasSubstr("</html>"));
 }
 
+TEST(Page, says_when_variants_are_still_to_come) {
+  Report report = some_report();
+  EXPECT_THAT(page_without_charts(report), HasSubstr("not done yet"));
+  report.results.push_back(finished(*report.variants[1]));
+  EXPECT_THAT(page_without_charts(report), Not(HasSubstr("not done yet")));
+}
+
 TEST(Page, tells_a_chunked_pass_that_is_too_far_off) {
   Report report = some_report();
   report.results[0].agreement = report::Agreement{4.5e-6, 2e-6, 5e-6};
