@@ -69,7 +69,7 @@ TEST(ThreadBits, NothingDependsOnTheNumberOfThreads) {
   reference::Backwards backwards(3);
   std::uint64_t hash = 0xCBF29CE484222325u;
   for_each_chosen_variant(
-      {.width = 48, .heads = 4, .kv_heads = 2, .hidden = 80}, [&](const char* variant, const auto& model) {
+      {.width = 32, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 80}, [&](const char* variant, const auto& model) {
         const std::vector<Result> alone = results_of(model, nullptr);
         for (const Result& result : alone) add_to_hash(hash, result.value);
         for (Executor* executor :
