@@ -19,7 +19,7 @@ using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
 Report contract_of(Fault fault) {
-  const ContractOptions options = {.sizes = {.width = 6, .heads = 2, .hidden = 4}, .lengths = {3, 0, 1, 4}};
+  const ContractOptions options = {.sizes = {.width = 6, .heads = 2, .kv_heads = 2, .hidden = 4}, .lengths = {3, 0, 1, 4}};
   return mixer_contract<suspect::Mixer, Layers<suspect::NoteSource>, Layers<suspect::NoteReader>>(
       suspect::Mixer::with(fault), options);
 }
@@ -86,24 +86,46 @@ TEST(MixerContract, FindsGradientsThatAreNotFinite) {
 
 TEST(MixerContract, FindsTheOneParameterWhoseGradientIsWrong) {
   const Report report = contract_of(Fault::wrong_gradient_of_one_parameter);
-  EXPECT_THAT(broken_laws(Fault::wrong_gradient_of_one_parameter), ElementsAre("gradients"));
+  EXPECT_THAT(broken_laws(Fault::wrong_gradient_of_one_parameter), ElementsAre("gradients", "heads"));
   EXPECT_THAT(report.text(), HasSubstr("gradients: layers.1.mixer.u[0]: backward gives"));
   EXPECT_THAT(report.text(), Not(HasSubstr("layers.1.mixer.w")));
 }
 
 TEST(MixerContract, FindsAForgottenGradientOfTheInput) {
-  EXPECT_THAT(broken_laws(Fault::forgets_d_x), ElementsAre("gradients"));
+  EXPECT_THAT(broken_laws(Fault::forgets_d_x), ElementsAre("gradients", "heads"));
   EXPECT_THAT(contract_of(Fault::forgets_d_x).text(), HasSubstr("gradients: x["));
 }
 
 TEST(MixerContract, FindsAForgottenGradientOfAConsumedSignal) {
-  EXPECT_THAT(broken_laws(Fault::forgets_the_gradient_of_what_it_consumes), ElementsAre("gradients"));
+  EXPECT_THAT(broken_laws(Fault::forgets_the_gradient_of_what_it_consumes), ElementsAre("gradients", "heads"));
   EXPECT_THAT(contract_of(Fault::forgets_the_gradient_of_what_it_consumes).text(),
               HasSubstr("gradients: layers.0.mixer.r["));
 }
 
 TEST(MixerContract, FindsAForgottenEchoIfALayerAboveReads) {
   EXPECT_THAT(broken_laws(Fault::forgets_the_echo_of_what_it_publishes), ElementsAre("gradients"));
+}
+
+TEST(MixerContract, FindsGradientsThatAreAssigned) {
+  EXPECT_THAT(contract_of(Fault::assigns_the_gradient_of_a_parameter).text(),
+              HasSubstr("gradients: layers.1.mixer.w[0]: backward gives"));
+}
+
+TEST(MixerContract, FindsThatTheGradientOfTheInputIsAssigned) {
+  EXPECT_THAT(broken_laws(Fault::assigns_d_x), ElementsAre("heads"));
+}
+
+TEST(MixerContract, FindsACacheThatIsNotAsPlanned) {
+  EXPECT_THAT(broken_laws(Fault::plans_less_than_it_keeps), ElementsAre("memory"));
+  EXPECT_THAT(contract_of(Fault::plans_less_than_it_keeps).text(), HasSubstr("memory: the cache takes 240 bytes"));
+}
+
+TEST(MixerContract, FindsScratchThatNobodyWasToldOf) {
+  EXPECT_THAT(broken_laws(Fault::takes_more_scratch_than_it_says), ElementsAre("memory"));
+}
+
+TEST(MixerContract, FindsThatTheOrderOfJobsMatters) {
+  EXPECT_THAT(broken_laws(Fault::depends_on_the_order_of_jobs), Contains("workers"));
 }
 
 }  // namespace

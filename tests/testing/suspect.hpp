@@ -35,6 +35,11 @@ enum class Fault {
   forgets_d_x,
   forgets_the_gradient_of_what_it_consumes,
   forgets_the_echo_of_what_it_publishes,
+  assigns_the_gradient_of_a_parameter,
+  assigns_d_x,
+  plans_less_than_it_keeps,
+  takes_more_scratch_than_it_says,
+  depends_on_the_order_of_jobs,
 };
 
 struct notes {
@@ -118,7 +123,9 @@ struct Mixer {
     }
     Index bytes() const { return states.bytes(); }
   };
-  static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_state = shape.width}; }
+  static heed::CachePlan plan(const heed::Shape& shape, const Config& config) {
+    return {.per_state = config.fault == Fault::plans_less_than_it_keeps ? 1 : shape.width};
+  }
 
   template <class Scalar>
   struct Record {
@@ -157,6 +164,12 @@ struct Mixer {
     call.record.d_s = d_s.data();
     heed::linear(s, call.params.w, sum, pass.workers);
     y += factor<Scalar>(call.config) * (fault == Fault::differs_in_training && pass.training() ? 2 : 1) * sum;
+    if (fault == Fault::depends_on_the_order_of_jobs) {
+      Index last = 0;
+      pass.workers.run(2, [&](Index job, heed::Arena&) { last = job; });
+      y.array() += static_cast<Scalar>(last);
+    }
+    if (fault == Fault::takes_more_scratch_than_it_says) pass.scratch.take<Scalar>(Index(1) << 20);
     if (fault == Fault::not_finite_for_zero_rows) y.array().colwise() *= x.col(0).array() / x.col(0).array();
   }
 
@@ -169,6 +182,8 @@ struct Mixer {
     MutableView<Scalar> d_sum = pass.scratch.zeros<Scalar>(x.rows(), D);
     MutableView<Scalar> d_s = heed::mutable_view_of(call.record.d_s, x.rows(), D, D);
     if (fault == Fault::forgets_the_echo_of_what_it_publishes) d_s.setZero();
+    if (fault == Fault::assigns_the_gradient_of_a_parameter) gradients.w.setZero();
+    if (fault == Fault::assigns_d_x) d_x.setZero();
     // y += factor sum
     d_sum = factor<Scalar>(call.config) * d_y;
     // sum += s w

@@ -13,7 +13,11 @@
 //   fork          a fork and its origin go on independently                              to the bit
 //   restart       truncate(sequence, 0) starts anew                                      to the bit
 //   finite        zero rows, one row and large inputs give finite results and gradients
-//   gradients     every parameter, the input and every consumed signal, by central differences in double
+//   memory        the cache takes the bytes of its plan, and decoding row by row never outgrows its scratch
+//   workers       any number of workers in any order gives the same rows and gradients        to the bit
+//   gradients     every parameter, the input, every consumed signal and the echo of what a layer above reads of values and
+//                 scores, by central differences in double; backward adds to what is there
+//   heads         the same for two of it side by side, each on its own heads of one layer
 #pragma once
 
 #include <cmath>
@@ -26,6 +30,7 @@
 #include "../model/dynamic_stack.hpp"
 #include "../model/stack.hpp"
 #include "finite_difference.hpp"
+#include "signal_reader.hpp"
 #include "signal_source.hpp"
 
 namespace heed::inline HEED_ABI::testing {
@@ -50,6 +55,7 @@ struct ContractOptions {
   Sizes sizes = {.width = 12, .heads = 4, .kv_heads = 2, .head_width = 6, .hidden = 10};
   std::vector<Index> lengths = {5, 0, 1, 9};  // of the sequences of a batch
   Index splits = 4;                           // random splits tried
+  Index second_kv_heads = 1;                  // of the second of two side by side; 0: that is not tried
   std::uint64_t seed = 1;
 };
 
@@ -71,6 +77,24 @@ struct Nearness {
   bool holds(const Matrix<float>& y) const { return error(y, oracle) <= 2 * (std::max)(error_of_whole, floor); }
 };
 
+/// The reader of those published signals that are values or scores.
+template <class Publishes>
+struct reader_of {
+  using type = std::conditional_t<
+      Publishes::template contains<values>,
+      std::conditional_t<Publishes::template contains<scores>, SignalReader<values, scores>, SignalReader<values>>,
+      std::conditional_t<Publishes::template contains<scores>, SignalReader<scores>, SignalReader<>>>;
+};
+
+/// Runs jobs last to first, handing them to three workers in turn.
+class Backwards final : public Executor {
+ public:
+  int workers() const override { return 3; }
+  void run(Index jobs, Job job) override {
+    for (Index index = jobs; index-- > 0;) job(index, static_cast<int>(index % 3));
+  }
+};
+
 template <class Mixer, class Below, class Above>
 struct Tower;
 template <class Mixer, class... Below, class... Above>
@@ -88,6 +112,27 @@ struct Tower<Mixer, Layers<Below...>, Layers<Above...>> {
   template <class Scalar>
   static DynamicStack<Scalar> build_dynamic(const Sizes& sizes, const typename Mixer::Config& config) {
     return DynamicStack<Scalar>::build(sizes, {choose<Below>()..., choose<Mixer>(config), choose<Above>()...});
+  }
+  /// With a layer on top that reads the values and scores of the mixer.
+  template <class Scalar>
+  static DynamicStack<Scalar> build_read(const Sizes& sizes, const typename Mixer::Config& config) {
+    using Reader = typename reader_of<typename Mixer::publishes>::type;
+    if constexpr (Reader::consumes::size == 0 || sizeof...(Above) > 0) {
+      return build_dynamic<Scalar>(sizes, config);
+    } else {
+      const Shape shape = sizes.shape();
+      typename Reader::Config reader{std::vector<unsigned char>(static_cast<std::size_t>(shape.kv_heads.count)),
+                                     std::vector<unsigned char>(static_cast<std::size_t>(shape.heads.count))};
+      mark_published<Mixer>(values::name, values::alignment, shape, config, reader.values);
+      mark_published<Mixer>(scores::name, scores::alignment, shape, config, reader.scores);
+      return DynamicStack<Scalar>::build(sizes, {choose<Below>()..., choose<Mixer>(config), choose<Reader>(reader)});
+    }
+  }
+  /// Two of the mixer on one layer.
+  template <class Scalar>
+  static DynamicStack<Scalar> build_pair(const Sizes& sizes, const typename Mixer::Config& config, Index second_kv_heads) {
+    return DynamicStack<Scalar>::build(
+        sizes, {choose<Below>()..., choose_side_by_side(choose<Mixer>(config), choose<Mixer>(config), second_kv_heads)});
   }
 };
 
@@ -201,6 +246,11 @@ class Laws {
     const Matrix<float> y = chosen.forward(x_, cache);
     const Nearness near = nearness();
     if (!near.holds(y)) fail(report, "dynamic: the same layers in a DynamicStack", Nearness::error(y, near.oracle), near);
+    // The oracle is a DynamicStack too.
+    if (!(near.error_of_whole <= std::sqrt(static_cast<double>(std::numeric_limits<float>::epsilon()))))
+      report.broken.push_back(
+          "dynamic: layers as types, in float, have less than half their digits in common with layers "
+          "chosen at run time, in double");
   }
 
   void causality(Report& report) const {
@@ -262,6 +312,44 @@ class Laws {
       report.broken.push_back("restart: a new conversation differs from a new cache");
   }
 
+  void memory(Report& report) const {
+    const CacheOptions options = {.sequences = 2, .positions = rows_, .rows = 1, .checkpoints = 3};
+    auto cache = model_.make_cache(options);
+    Index planned = 0;
+    for (std::size_t layer = 0; layer < static_cast<std::size_t>(model_.layers()); ++layer) {
+      const CachePlan plan = model_.plan().cache(layer);
+      planned += 2 * static_cast<Index>(sizeof(float)) * (rows_ * plan.per_position + 5 * plan.per_state);
+    }
+    if (cache.bytes() != planned)
+      report.broken.push_back("memory: the cache takes " + std::to_string(cache.bytes()) + " bytes, its plan says " +
+                              std::to_string(planned));
+    if (whole_only_) return;
+    const std::size_t blocks = cache.scratch_blocks();
+    for (Index row = 0; row < rows_; ++row) static_cast<void>(model_.forward(x_.row(row), {1, 0}, cache));
+    if (cache.scratch_blocks() != blocks)
+      report.broken.push_back("memory: decoding outgrew its scratch: say what the mixer needs in scratch_per_row");
+  }
+
+  void workers(Report& report) const {
+    const auto run = [&](Executor* executor) {
+      auto tape = model_.make_tape(Sequences(std::span<const Index>(options_.lengths)), {.executor = executor});
+      auto gradients = model_.make_gradients();
+      const Matrix<float> y = model_.forward(x_, tape);
+      std::vector<Matrix<float>> all = {y, model_.backward(y, tape, gradients)};
+      visit([&](std::string_view, Role, const auto& tensor) { all.push_back(tensor); }, gradients);
+      return all;
+    };
+    Backwards backwards;
+    const auto alone = run(nullptr);
+    const auto together = run(&backwards);
+    for (std::size_t i = 0; i < alone.size(); ++i)
+      if (!same_bits(alone[i], together[i])) {
+        report.broken.push_back("workers: three workers, last job first, give other " +
+                                std::string(i == 0 ? "rows" : "gradients"));
+        return;
+      }
+  }
+
   void finite(Report& report) const {
     const auto check = [&](const Matrix<float>& x, const std::vector<Index>& lengths, const char* what) {
       auto tape = model_.make_tape(Sequences(std::span<const Index>(lengths)));
@@ -296,7 +384,7 @@ class Laws {
   }
   Nearness nearness() const { return nearness(x_); }
   Nearness nearness(const Matrix<float>& x) const {
-    auto exact = tower::template build<double>(options_.sizes, config_);
+    auto exact = tower::template build_dynamic<double>(options_.sizes, config_);
     copy_params(model_.params(), exact.params());
     auto cache = exact.make_cache({.positions = x.rows(), .rows = x.rows()});
     Nearness near;
@@ -325,8 +413,9 @@ class Laws {
 };
 
 /// Every entry of every parameter and of the input, in double, against central differences.
-template <class Model>
-void check_gradients(Report& report, Model& model, const std::vector<Index>& lengths, std::uint64_t seed) {
+inline void check_gradients(Report& report, DynamicStack<double> model, const std::vector<Index>& lengths,
+                            std::uint64_t seed, const std::string& law) {
+  randomise(model.params(), seed);
   const auto sequences = Sequences(std::span<const Index>(lengths));
   const Shape& shape = model.shape();
   Matrix<double> x = random_rows<double>(sequences.rows(), shape.width, seed, "x");
@@ -337,47 +426,37 @@ void check_gradients(Report& report, Model& model, const std::vector<Index>& len
 
   static_cast<void>(loss());
   auto gradients = model.make_gradients();
-  Matrix<double> d_x = model.backward(d_y, tape, gradients);
-  const auto check = [&](std::string_view name, Matrix<double>& tensor, const Matrix<double>& gradient) {
+  visit([](std::string_view, Role, auto& tensor) { tensor.setOnes(); }, gradients);  // backward adds
+  const Matrix<double> d_x = model.backward(d_y, tape, gradients);
+  const auto check = [&](std::string_view name, Matrix<double>& tensor, const Matrix<double>& gradient, double before) {
     for (Index i = 0; i < tensor.size(); ++i) {
       const Difference difference = central_difference(tensor.data()[i], longest, loss);
-      if (!(std::abs(difference.value - gradient.data()[i]) <= difference.bound)) {
-        report.broken.push_back("gradients: " + std::string(name) + "[" + std::to_string(i) + "]: backward gives " +
-                                std::to_string(gradient.data()[i]) + ", differences give " +
-                                std::to_string(difference.value) + " +- " + std::to_string(difference.bound));
+      const double found = gradient.data()[i] - before;
+      const double rounding = std::numeric_limits<double>::epsilon() * std::abs(gradient.data()[i]);
+      if (!(std::abs(difference.value - found) <= difference.bound + rounding)) {
+        report.broken.push_back(law + ": " + std::string(name) + "[" + std::to_string(i) + "]: backward gives " +
+                                std::to_string(found) + ", differences give " + std::to_string(difference.value) + " +- " +
+                                std::to_string(difference.bound));
         return;
       }
     }
   };
-  visit([&](std::string_view name, Role, auto& tensor, const auto& gradient) { check(name, tensor, gradient); },
+  visit([&](std::string_view name, Role, auto& tensor, const auto& gradient) { check(name, tensor, gradient, 1); },
         model.params(), gradients);
-  check("x", x, d_x);
+  check("x", x, d_x, 0);
 }
 
-template <class Mixer, class... Below, class... Above>
-void gradients(Report& report, const typename Mixer::Config& config, const ContractOptions& options, Layers<Below...>,
-               Layers<Above...>) {
-  auto model = Tower<Mixer, Layers<Below...>, Layers<Above...>>::template build<double>(options.sizes, config);
-  randomise(model.params(), options.seed);
-  check_gradients(report, model, options.lengths, options.seed);
-}
-
-/// The same above a SignalSource, for mixers that consume nothing but values and scores: their signals are free parameters.
+/// Above a SignalSource, for mixers that consume nothing but values and scores: their signals are free parameters.
 template <class Mixer, class... Taps>
 void signal_gradients(Report& report, const typename Mixer::Config& config, const ContractOptions& options,
                       signals<Taps...>) {
   constexpr bool known =
       ((std::same_as<typename Taps::signal, values> || std::same_as<typename Taps::signal, scores>)&&...);
-  if constexpr (sizeof...(Taps) > 0 && known) {
-    using Model = Stack<double, Block<SignalSource>, Block<Mixer>>;
-    const Sizes& sizes = options.sizes;
-    typename Model::Config all{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
-    all.template layer<0>().mixer.lengths = options.lengths;
-    all.template layer<1>().mixer = config;
-    Model model(all);
-    randomise(model.params(), options.seed);
-    check_gradients(report, model, options.lengths, options.seed);
-  }
+  if constexpr (sizeof...(Taps) > 0 && known)
+    check_gradients(
+        report,
+        DynamicStack<double>::build(options.sizes, {choose<SignalSource>({options.lengths}), choose<Mixer>(config)}),
+        options.lengths, options.seed, "gradients");
 }
 
 template <class Mixer>
@@ -400,8 +479,15 @@ Report mixer_contract(const typename Mixer::Config& config = {}, const ContractO
   laws.fork(report);
   laws.restart(report);
   laws.finite(report);
-  detail::gradients<Mixer>(report, config, options, Below(), Above());
+  laws.memory(report);
+  laws.workers(report);
+  using Tower = detail::Tower<Mixer, Below, Above>;
+  detail::check_gradients(report, Tower::template build_read<double>(options.sizes, config), options.lengths, options.seed,
+                          "gradients");
   detail::signal_gradients<Mixer>(report, config, options, typename Mixer::consumes());
+  if (options.second_kv_heads > 0 && options.second_kv_heads < options.sizes.shape().kv_heads.count)
+    detail::check_gradients(report, Tower::template build_pair<double>(options.sizes, config, options.second_kv_heads),
+                            {3, 1}, options.seed, "heads");
   return report;
 }
 
