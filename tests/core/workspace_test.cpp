@@ -251,5 +251,15 @@ TEST(Workspace, SizesBelowOneAreRefused) {
   EXPECT_THROW(Workspace({.sequences = 1, .positions = 4, .checkpoints = -1}), ShapeError);
 }
 
+TEST(Workspace, ATrainingPassThatIsRefusedChangesNothing) {
+  Workspace work({.positions = 4});
+  static_cast<void>(work.begin({3}));
+  work.commit();
+  const Mark mark = work.timeline.checkpoint();
+  EXPECT_THROW(static_cast<void>(work.begin({5}, Purpose::training)), ShapeError);
+  EXPECT_EQ(work.timeline.length(0), 3);
+  EXPECT_TRUE(work.timeline.can_rollback(mark));
+}
+
 }  // namespace
 }  // namespace heed

@@ -52,14 +52,9 @@ class Timeline {
   Index slot_count() const { return stateful_ ? static_cast<Index>(checkpoints_.size()) + 2 : 0; }
 
   /// Raises ShapeError unless the new rows fit: called before anything changes.
-  void expects_room(Division rows) const {
-    HEED_EXPECTS(ShapeError, rows.sequences() == sequences(), "cache: expected rows for ", sequences(),
-                 " sequences, found ", rows.sequences());
-    HEED_EXPECTS(ShapeError, rows.rows() >= 1, "x: expected at least one new row, found none");
-    for (Index b = 0; b < sequences(); ++b)
-      HEED_EXPECTS(ShapeError, length(b) + rows.rows(b) <= capacity(b), "sequence ", b, ": expected at most ", capacity(b),
-                   " positions, found ", length(b), " cached + ", rows.rows(b), " new");
-  }
+  void expects_room(Division rows) const { expects_room_behind(rows, lengths_); }
+  /// The same for whole sequences, which start anew.
+  void expects_room_anew(Division rows) const { expects_room_behind(rows, {}); }
 
   /// The rows of a finished call count from now on. Its states become the current ones; a sequence without rows keeps its
   /// own, so that no mixer has to carry it over.
@@ -138,6 +133,18 @@ class Timeline {
   }
 
  private:
+  // past: positions before the new rows, by sequence; none if empty.
+  void expects_room_behind(Division rows, std::span<const Index> past) const {
+    HEED_EXPECTS(ShapeError, rows.sequences() == sequences(), "cache: expected rows for ", sequences(),
+                 " sequences, found ", rows.sequences());
+    HEED_EXPECTS(ShapeError, rows.rows() >= 1, "x: expected at least one new row, found none");
+    for (Index b = 0; b < sequences(); ++b) {
+      const Index cached = past.empty() ? 0 : past[static_cast<std::size_t>(b)];
+      HEED_EXPECTS(ShapeError, cached + rows.rows(b) <= capacity(b), "sequence ", b, ": expected at most ", capacity(b),
+                   " positions, found ", cached, " cached + ", rows.rows(b), " new");
+    }
+  }
+
   struct Checkpoint {
     std::uint64_t generation = 0;  // 0: not in use
     std::vector<Index> lengths;

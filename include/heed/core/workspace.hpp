@@ -49,8 +49,12 @@ class Workspace {
 
   /// Starts a call with these new rows. For training the sequences come whole, and start anew.
   Pass begin(Division rows, Purpose purpose = Purpose::inference) {
-    if (purpose == Purpose::training) restart();
-    timeline.expects_room(rows);
+    if (purpose == Purpose::training) {
+      timeline.expects_room_anew(rows);
+      restart();
+    } else {
+      timeline.expects_room(rows);
+    }
     open();
     return pass(part_of_rows(rows, 0, rows.rows()), purpose);
   }
