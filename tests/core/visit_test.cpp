@@ -75,6 +75,15 @@ TEST(Visit, MakesZerosOfTheSameShapesAndLeavesTheOriginal) {
       outer, zeros);
 }
 
+TEST(Visit, PassesOverATensorThatIsAbsent) {
+  const Matrix<double> present(1, 0), absent;
+  int visited = 0;
+  const auto count = [&](std::string_view, Role, const auto&) { ++visited; };
+  visit_if_present(count, "present", Role::bias, present);  // a tensor of no heads is still a tensor
+  visit_if_present(count, "absent", Role::bias, absent);
+  EXPECT_EQ(visited, 1);
+}
+
 TEST(NoParams, HasNothingToVisit) {
   NoParams none;
   visit([](std::string_view, Role, auto&) { FAIL() << "a tensor was visited"; }, none);

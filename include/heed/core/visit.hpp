@@ -38,6 +38,12 @@ auto prefixed(std::string prefix, F& f) {
   };
 }
 
+/// Visits a tensor that an option may leave out: an absent one has no rows and is not visited.
+template <class F, class Tensor, class... Others>
+void visit_if_present(F&& f, std::string_view name, Role role, Tensor& tensor, Others&... others) {
+  if (tensor.rows() > 0) f(name, role, tensor, others...);
+}
+
 template <class Params>
 Index count_parameters(const Params& params) {
   Index count = 0;
