@@ -1,0 +1,1 @@
+add_library(Eigen3::Eigen INTERFACE IMPORTED)
