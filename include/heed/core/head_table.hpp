@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arena.hpp"
+#include "storage.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -37,7 +38,17 @@ struct HeadRows {
   Index width = 0;
   Index stride = 0;
   Index gradient_stride = 0;
+  // Rows stored in 16 bits are in `narrow` instead of `data`, equally far apart; they have no gradient.
+  Storage storage = Storage::arithmetic;
+  const std::uint16_t* narrow = nullptr;  // [rows x width]
 
+  /// Row `row` in the arithmetic scalar: where it lies, or widened into buffer [width].
+  const Scalar* row(Index row, Scalar* buffer) const {
+    if (storage == Storage::arithmetic) return data + row * stride;
+    widen(storage, narrow + row * stride, width, buffer);
+    return buffer;
+  }
+  /// Of rows that are stored as they are computed with.
   View<Scalar> view() const { return view_of(data, rows, width, stride); }
   MutableView<Scalar> gradient_view() const { return mutable_view_of(gradient, rows, width, gradient_stride); }
 };

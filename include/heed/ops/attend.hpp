@@ -15,6 +15,7 @@
 #include "kernels/attend_few.hpp"
 #include "kernels/attend_given.hpp"
 #include "kernels/attend_plan.hpp"
+#include "score_bias.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -27,6 +28,14 @@ struct Computed {
   Scalar scale;
   MutableView<Scalar> log_sum_exp;  // [T x H], natural log, -inf for a row that sees nothing: attend writes it
   HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): those with rows are filled; or no heads
+
+  // Options: as they stand here, they change nothing.
+  Scalar soft_cap = 0;                     // > 0: logits become soft_cap tanh(logits / soft_cap), before mask and biases
+  const Scalar* slopes = nullptr;          // [H] ALiBi: -slope |position - key| is added
+  HeadTable<ScoreBias<Scalar>> bias = {};  // per (sequence, query head): what else is added or hidden; or no heads
+  const Scalar* sinks = nullptr;           // [H] logits that join every softmax, with no value behind them
+  Scalar* d_sinks = nullptr;               // [H] where their gradient is added
+  const Index* offsets = nullptr;          // [B] position of each sequence's row 0, instead of S - T
 };
 
 /// The operand A, formed elsewhere.
