@@ -35,6 +35,12 @@ struct packet_of<Scalar, 1> {
 template <class Scalar>
 inline constexpr int full_width = Eigen::internal::packet_traits<Scalar>::size;
 
+/// n rounded up to full lanes.
+template <class Scalar>
+constexpr Index whole_lanes(Index n) {
+  return (n + full_width<Scalar> - 1) / full_width<Scalar> * full_width<Scalar>;
+}
+
 /// The next narrower width that the instruction set has; 1 at the end.
 template <class Scalar, int width>
 inline constexpr int narrower_width = (width > 2 && packet_of<Scalar, (width > 2 ? width / 2 : 1)>::exists) ? width / 2 : 1;

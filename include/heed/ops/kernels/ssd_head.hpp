@@ -32,12 +32,7 @@ struct SsdHead {
   Scalar d;
 };
 
-// n rounded up to full lanes: rows of a triangle are that long, and what is beyond their diagonal may hold anything.
-template <class Scalar>
-constexpr Index whole_lanes(Index n) {
-  return (n + full_width<Scalar> - 1) / full_width<Scalar> * full_width<Scalar>;
-}
-
+// Rows of a triangle are whole lanes long, and what is beyond their diagonal may hold anything.
 inline constexpr Index triangle_rows = 4;
 
 // C_i += sum_{j <= i} A_ij B_j for a square A [n x n]. What is above the diagonal is not touched, not even times zero.

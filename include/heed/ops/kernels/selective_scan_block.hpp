@@ -1,0 +1,235 @@
+// Some channels of one sequence of the recurrence of Mamba-1: its rows one after another, and their gradient.
+//
+//   h_tn = exp(dt_t a_n) h_{t-1,n} + dt_t x_t b_tn       channels are the lanes; n runs over the states
+//   y_t  = sum_n c_tn h_tn + d x_t
+//
+// source: Gu and Dao 2023 (arXiv 2312.00752), algorithm 2
+#pragma once
+
+#include <algorithm>
+
+#include "../../core/arena.hpp"
+#include "../lanes.hpp"
+
+namespace heed::inline HEED_ABI::detail {
+
+inline constexpr Index scan_channels = 64;           // of a forward job: a state of 16 rows is half a first-level cache
+inline constexpr Index scan_backward_channels = 32;  // of a backward job, which has the states of all rows of a chunk
+
+template <class Scalar>
+struct ScanBlock {
+  View<Scalar> x;   // [T x w]
+  View<Scalar> dt;  // [T x w]
+  View<Scalar> a;   // [N x w]
+  View<Scalar> b;   // [T x N]
+  View<Scalar> c;   // [T x N]
+  const Scalar* d;  // [1 x w]
+};
+
+/// Null: absent. Rows are `row` apart.
+template <class Scalar>
+struct ScanBlockStates {
+  const Scalar* before;  // [N x w]
+  Scalar* after;         // [N x w]
+  Scalar* kept;          // [states x N x w]
+  Index row;
+};
+
+template <class Scalar>
+void copy_rows(Scalar* to, Index to_row, const Scalar* from, Index from_row, Index rows, Index width) {
+  if (to == from) return;
+  for (Index i = 0; i < rows; ++i) std::copy_n(from + i * from_row, width, to + i * to_row);
+}
+
+// h_n <- exp(dt a_n) h_n + dt x b_n,   y = d x + sum_n c_n h_n       for one row; `before` and h may be the same.
+template <class Scalar>
+void scan_row(const ScanBlock<Scalar>& in, Index t, const Scalar* a, Index a_row, const Scalar* before, Index before_row,
+              Scalar* h, Index h_row, Scalar* dt_x, Scalar* y) {
+  const Index w = in.x.cols(), N = in.a.rows();
+  const Scalar* x = in.x.data() + t * in.x.outerStride();
+  const Scalar* dt = in.dt.data() + t * in.dt.outerStride();
+  const Scalar* b = in.b.data() + t * in.b.outerStride();
+  const Scalar* c = in.c.data() + t * in.c.outerStride();
+  const auto product = [](auto p, auto q) { return p * q; };
+  transform(w, dt_x, product, dt, x);
+  transform(w, y, product, in.d, x);
+  for (Index n = 0; n < N; ++n) {
+    const auto b_n = Lanes<Scalar>::all(b[n]);
+    const auto step = [&](auto dt_i, auto a_i, auto h_i, auto dt_x_i) {
+      return multiply_add(exponential(dt_i * a_i), h_i, dt_x_i * b_n);
+    };
+    transform(w, h + n * h_row, step, dt, a + n * a_row, before + n * before_row, dt_x);
+    add_scaled(y, c[n], h + n * h_row, w);
+  }
+}
+
+/// The rows of a sequence. y is assigned. Several rows work on copies of a and h, whose rows touch: where C is a power of
+/// two, rows C apart fall on the same few places of a cache.
+template <class Scalar>
+void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<Scalar>& states, MutableView<Scalar> y,
+               Arena& scratch) {
+  const Index T = in.x.rows(), w = in.x.cols(), N = in.a.rows(), a_row = in.a.outerStride();
+  const bool in_place = T == 1 && states.before != nullptr && states.after != nullptr;
+  Scalar* dt_x = scratch.take<Scalar>(w);  // [1 x w]
+  if (in_place)
+    return scan_row(in, Index(0), in.a.data(), a_row, states.before, states.row, states.after, states.row, dt_x, y.data());
+
+  if (T == 0 && states.after == nullptr) return;
+  Scalar* h = scratch.take_zeroed<Scalar>(N * w);  // [N x w]
+  if (states.before != nullptr) copy_rows(h, w, states.before, states.row, N, w);
+  if (T > 0) {
+    Scalar* a = scratch.take<Scalar>(N * w);  // [N x w]
+    copy_rows(a, w, in.a.data(), a_row, N, w);
+    Scalar* kept = states.kept;
+    for (Index t = 0; t < T; ++t) {
+      if (kept != nullptr && t > 0 && t % chunk == 0) {
+        copy_rows(kept, states.row, h, w, N, w);
+        kept += N * states.row;
+      }
+      scan_row(in, t, a, w, h, w, h, w, dt_x, y.data() + t * y.outerStride());
+    }
+  }
+  if (states.after != nullptr) copy_rows(states.after, states.row, h, w, N, w);
+}
+
+/// Where the gradients are added; those of b and c are assigned, their rows touch.
+template <class Scalar>
+struct ScanBlockGradients {
+  MutableView<Scalar> x;   // [T x w]
+  MutableView<Scalar> dt;  // [T x w]
+  MutableView<Scalar> a;   // [N x w]
+  Scalar* d;               // [1 x w]
+  Scalar* b;               // [T x N]
+  Scalar* c;               // [T x N]
+};
+
+// One state n of one row, over whole lanes W; beyond the channels everything is zero.
+template <class Scalar>
+struct ScanStep {
+  const Scalar* d_y;
+  const Scalar* dt;
+  const Scalar* dt_x;
+  const Scalar* a;
+  const Scalar* decay;   // exp(dt a)
+  const Scalar* before;  // h_{t-1}
+  const Scalar* after;   // h_t
+  Scalar b, c;
+  Scalar* d_h;        // in: of h_t through later rows; out: of h_{t-1}
+  Scalar* d_a;        // added to
+  Scalar* d_h_b;      // added to: what dt x takes
+  Scalar* d_decay_a;  // added to: what dt takes through the decay
+  Scalar* d_b;        // assigned
+  Scalar* d_c;        // assigned
+};
+
+template <class Scalar>
+void scan_step_backward(const ScanStep<Scalar>& at, Index W) {
+  using Packet = Lanes<Scalar>;
+  const Packet b = Packet::all(at.b), c = Packet::all(at.c);
+  Packet d_b = Packet::all(Scalar(0)), d_c = d_b;
+  for (Index i = 0; i < W; i += full_width<Scalar>) {
+    const auto load = [i](const Scalar* from) { return Packet::load(from + i); };
+    const Packet d_y = load(at.d_y), decay = load(at.decay);
+    // y = sum_n c_n h_n + d x   =>   d_h_n += c_n d_y,  d_c_n += d_y . h_n
+    const Packet d_h = multiply_add(c, d_y, load(at.d_h));
+    d_c = multiply_add(d_y, load(at.after), d_c);
+    // h_n = exp(dt a_n) h'_n + dt x b_n   =>   d_b_n += d_h_n . (dt x),  d_(dt x) += d_h_n b_n,  d_h'_n = exp(dt a_n)
+    // d_h_n,
+    //                                          d_a_n += dt d_h_n exp(dt a_n) h'_n,  d_dt += a_n d_h_n exp(dt a_n) h'_n
+    d_b = multiply_add(d_h, load(at.dt_x), d_b);
+    multiply_add(d_h, b, load(at.d_h_b)).store(at.d_h_b + i);
+    const Packet through_decay = d_h * (decay * load(at.before));
+    multiply_add(load(at.dt), through_decay, load(at.d_a)).store(at.d_a + i);
+    multiply_add(load(at.a), through_decay, load(at.d_decay_a)).store(at.d_decay_a + i);
+    (decay * d_h).store(at.d_h + i);
+  }
+  *at.d_b = d_b.sum();
+  *at.d_c = d_c.sum();
+}
+
+/// kept: the states before the chunks 1, 2, ..., their rows `kept_row` apart. T >= 1.
+template <class Scalar>
+void scan_rows_backward(const ScanBlock<Scalar>& in, Index chunk, const Scalar* kept, Index kept_row, View<Scalar> d_y,
+                        ScanBlockGradients<Scalar> d, Arena& scratch) {
+  const Index T = in.x.rows(), w = in.x.cols(), N = in.a.rows(), Q = (std::min)(chunk, T);
+  const Index W = whole_lanes<Scalar>(w), state = N * W;
+  Scalar* h = scratch.take_zeroed<Scalar>((Q + 1) * state);  // [Q+1 x N x W]  before row 0, after row 0, ...
+  Scalar* decay = scratch.take_zeroed<Scalar>(Q * state);    // [Q x N x W]
+  Scalar* d_h = scratch.take_zeroed<Scalar>(state);          // [N x W]
+  Scalar* d_a = scratch.take_zeroed<Scalar>(state);          // [N x W]
+  Scalar* a = scratch.take_zeroed<Scalar>(state);            // [N x W]
+  Scalar* dt = scratch.take_zeroed<Scalar>(W);
+  Scalar* x = scratch.take_zeroed<Scalar>(W);
+  Scalar* g = scratch.take_zeroed<Scalar>(W);  // d_y
+  Scalar* dt_x = scratch.take_zeroed<Scalar>(W);
+  Scalar* d_d = scratch.take_zeroed<Scalar>(W);
+  Scalar* d_h_b = scratch.take<Scalar>(W);
+  Scalar* d_decay_a = scratch.take<Scalar>(W);
+  copy_rows(a, W, in.a.data(), in.a.outerStride(), N, w);
+  const auto product = [](auto p, auto q) { return p * q; };
+  const auto add_product = [](auto sum, auto p, auto q) { return multiply_add(p, q, sum); };
+  const auto row = [](const View<Scalar>& view, Index t) { return view.data() + t * view.outerStride(); };
+
+  for (Index index = (T - 1) / chunk; index >= 0; --index) {
+    const Index begin = index * chunk, rows = (std::min)(chunk, T - begin);
+    // The chunk's states once more, from the one before it.
+    if (index > 0)
+      copy_rows(h, W, kept + (index - 1) * N * kept_row, kept_row, N, w);
+    else
+      std::fill_n(h, state, Scalar(0));
+    for (Index t = 0; t < rows; ++t) {
+      transform(w, dt_x, product, row(in.dt, begin + t), row(in.x, begin + t));
+      for (Index n = 0; n < N; ++n) {
+        Scalar* decay_n = decay + t * state + n * W;
+        const auto b_n = Lanes<Scalar>::all(row(in.b, begin + t)[n]);
+        transform(
+            w, decay_n, [](auto dt_i, auto a_i) { return exponential(dt_i * a_i); }, row(in.dt, begin + t), a + n * W);
+        transform(
+            w, h + (t + 1) * state + n * W,
+            [&](auto k, auto h_i, auto dt_x_i) { return multiply_add(k, h_i, dt_x_i * b_n); }, decay_n,
+            h + t * state + n * W, dt_x);
+      }
+    }
+
+    for (Index t = rows - 1; t >= 0; --t) {
+      std::copy_n(row(in.dt, begin + t), w, dt);
+      std::copy_n(row(in.x, begin + t), w, x);
+      std::copy_n(row(d_y, begin + t), w, g);
+      transform(w, dt_x, product, dt, x);
+      std::fill_n(d_h_b, W, Scalar(0));
+      std::fill_n(d_decay_a, W, Scalar(0));
+      for (Index n = 0; n < N; ++n) {
+        const Index at = t * state + n * W, out = (begin + t) * N + n;
+        scan_step_backward(ScanStep<Scalar>{.d_y = g,
+                                            .dt = dt,
+                                            .dt_x = dt_x,
+                                            .a = a + n * W,
+                                            .decay = decay + at,
+                                            .before = h + at,
+                                            .after = h + at + state,
+                                            .b = row(in.b, begin + t)[n],
+                                            .c = row(in.c, begin + t)[n],
+                                            .d_h = d_h + n * W,
+                                            .d_a = d_a + n * W,
+                                            .d_h_b = d_h_b,
+                                            .d_decay_a = d_decay_a,
+                                            .d_b = d.b + out,
+                                            .d_c = d.c + out},
+                           W);
+      }
+      // y = ... + d x   =>   d_x += d d_y,  d_d += d_y x        d_(dt x) = d_h_b   =>   d_x += dt d_h_b,  d_dt += x d_h_b
+      Scalar* d_x = d.x.data() + (begin + t) * d.x.outerStride();
+      Scalar* d_dt = d.dt.data() + (begin + t) * d.dt.outerStride();
+      transform(w, d_x, add_product, d_x, in.d, g);
+      transform(w, d_x, add_product, d_x, dt, d_h_b);
+      transform(w, d_d, add_product, d_d, g, x);
+      transform(
+          w, d_dt, [](auto sum, auto decay_a, auto x_i, auto h_b) { return sum + multiply_add(x_i, h_b, decay_a); }, d_dt,
+          d_decay_a, x, d_h_b);
+    }
+  }
+  for (Index n = 0; n < N; ++n) add_scaled(d.a.data() + n * d.a.outerStride(), Scalar(1), d_a + n * W, w);
+  add_scaled(d.d, Scalar(1), d_d, w);
+}
+
+}  // namespace heed::inline HEED_ABI::detail
