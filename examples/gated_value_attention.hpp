@@ -50,7 +50,10 @@ struct GatedValues {
 
     Cache(const heed::Shape& shape, const Config&, const heed::CacheSize& size)
         : v(size, shape.kv_heads.count, shape.head_width) {}
-    Index bytes() const { return v.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("v", c.v...);
+    }
   };
   static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
 

@@ -86,6 +86,22 @@ TEST(AnyMixer, OfTwoSideBySideKeepsThePartsCaches) {
   EXPECT_EQ(erased.plan().cache(0).per_state, typed.plan().cache(0).per_state);
 }
 
+TEST(AnyMixer, VisitsTheRowsAndStatesOfTheCacheItHolds) {
+  const auto config =
+      choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>(mix_config.second), 1).erased<float>();
+  const Any::Cache<float> origin(sizes.shape(), config, {{10, 20}, 3});
+  const Any::Cache<float> copy = origin;
+  std::string names;
+  visit(
+      [&](std::string_view name, const auto& leaf, const auto& copied) {
+        names += std::string(name) + " ";
+        EXPECT_NE(&leaf, &copied);
+        EXPECT_EQ(leaf.bytes(), copied.bytes());
+      },
+      origin, copy);
+  EXPECT_EQ(names, "first.k first.v second.states ");
+}
+
 TEST(AnyMixer, GradientsAreNotTheWeights) {
   const Dynamic model = Dynamic::build(sizes, {choose<StandardAttention>()});
   auto gradients = model.make_gradients();

@@ -44,7 +44,7 @@ TEST(Attention, CachesKeysAndValues) {
   EXPECT_EQ(Standard::plan(shape, {}).per_position, 2 * 2 * 4);
   EXPECT_EQ(Standard::plan(shape, {}).per_state, 0);
   const Standard::Cache<float> cache(shape, {}, {{10, 20}});
-  EXPECT_EQ(cache.bytes(), 30 * 2 * 2 * 4 * 4);
+  EXPECT_EQ(cache_bytes(cache), 30 * 2 * 2 * 4 * 4);
 }
 
 TEST(Attention, NamesItsPartsWhenItDescribesItself) {

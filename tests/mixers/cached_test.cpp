@@ -116,7 +116,7 @@ TEST(CachePlan, AddsUp) {
 }
 
 TEST(NoCache, IsMadeOfAnythingAndTakesNothing) {
-  EXPECT_EQ(NoCache(1, "shape", 2.0).bytes(), 0);
+  EXPECT_EQ(cache_bytes(NoCache(1, "shape", 2.0)), 0);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ TEST(ComputedScores, SeeAheadIfTheirMaskDoes) {
 TEST(ComputedScores, CacheTheirKeys) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(ComputedScores::plan(shape, {}).per_position, 8);
-  EXPECT_EQ((ComputedScores::Cache<double>(shape, {}, {{10, 20}}).bytes()), 30 * 8 * 8);
+  EXPECT_EQ((cache_bytes(ComputedScores::Cache<double>(shape, {}, {{10, 20}}))), 30 * 8 * 8);
 }
 
 TEST(ComputedScores, AreKeptOnlyIfSomebodyReadsThem) {

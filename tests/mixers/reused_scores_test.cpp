@@ -29,7 +29,7 @@ TEST(ReusedScores, HaveNoWeightsAndNoCache) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(count_parameters(ReusedScores::Params<float>(shape, {})), 0);
   EXPECT_EQ(ReusedScores::plan(shape, {}).per_position, 0);
-  EXPECT_EQ((ReusedScores::Cache<float>(shape, ReusedScores::Config{}, CacheSize{{10, 20}}).bytes()), 0);
+  EXPECT_EQ((cache_bytes(ReusedScores::Cache<float>(shape, ReusedScores::Config{}, CacheSize{{10, 20}}))), 0);
   EXPECT_EQ(Reuse::plan(shape, {}).per_position, 8) << "values only";
   EXPECT_EQ(ReuseShared::plan(shape, {}).per_position, 0);
 }

@@ -23,7 +23,7 @@ TEST(SharedValues, HaveNoWeightsAndNoCache) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(count_parameters(SharedValues::Params<float>(shape, {})), 0);
   EXPECT_EQ(SharedValues::plan(shape, {}).per_position, 0);
-  EXPECT_EQ((SharedValues::Cache<float>(shape, SharedValues::Config{}, CacheSize{{10, 20}}).bytes()), 0);
+  EXPECT_EQ((cache_bytes(SharedValues::Cache<float>(shape, SharedValues::Config{}, CacheSize{{10, 20}}))), 0);
   EXPECT_EQ(Shared::plan(shape, {}).per_position, 8) << "keys only";
 }
 

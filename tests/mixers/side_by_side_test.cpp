@@ -58,7 +58,14 @@ TEST(SideBySide, CachesWhatItsPartsCache) {
   const Shape shape = sizes.shape();
   const PartialScoreReuseAttention::Config config{.second_kv_heads = 2};
   EXPECT_EQ(PartialScoreReuseAttention::plan(shape, config).per_position, 2 * 2 + 2 * 2) << "K, V of one; V of two";
-  EXPECT_EQ((PartialScoreReuseAttention::Cache<float>(shape, config, {{10, 20}}).bytes()), 30 * 8 * 4);
+  EXPECT_EQ((cache_bytes(PartialScoreReuseAttention::Cache<float>(shape, config, {{10, 20}}))), 30 * 8 * 4);
+}
+
+TEST(SideBySide, NamesTheRowsAndStatesOfItsParts) {
+  const RecurrentMixAttention::Cache<float> cache(sizes.shape(), {}, {{10, 20}, 3});
+  std::string names;
+  visit([&](std::string_view name, const auto&) { names += std::string(name) + " "; }, cache);
+  EXPECT_EQ(names, "first.k first.v second.states ");
 }
 
 TEST(SideBySide, NamesTheTensorsOfItsParts) {

@@ -46,7 +46,7 @@ TEST(StateSpaceDual, CachesItsStatesAndTheTailsOfItsConvolutions) {
   const StateSpaceDual::Config config = {.state_width = 5, .groups = 2};
   EXPECT_EQ(StateSpaceDual::plan(sizes.shape(), config).per_position, 0);
   EXPECT_EQ(StateSpaceDual::plan(sizes.shape(), config).per_state, state);
-  EXPECT_EQ((StateSpaceDual::Cache<float>(sizes.shape(), config, {{10, 20}, 3}).bytes()), 2 * 3 * state * 4);
+  EXPECT_EQ((cache_bytes(StateSpaceDual::Cache<float>(sizes.shape(), config, {{10, 20}, 3}))), 2 * 3 * state * 4);
 }
 
 TEST(StateSpaceDual, StartsWithStepsAndDecaysOfItsRange) {

@@ -151,7 +151,7 @@ TEST(Block, CachesWhatItsMixerCaches) {
     EXPECT_EQ(plan.per_position, of_mixer.per_position);
     EXPECT_EQ(plan.per_state, of_mixer.per_state);
     const typename Block<Mixer>::template Cache<float> cache(shape, config, size);
-    EXPECT_EQ(cache.bytes(), 4 * (8 * plan.per_position + 2 * 2 * plan.per_state));
+    EXPECT_EQ(cache_bytes(cache), 4 * (8 * plan.per_position + 2 * 2 * plan.per_state));
   };
   same(signals<StandardAttention>());
   same(signals<ScoreReuseAttention>());

@@ -121,7 +121,10 @@ struct Mixer {
       for (Index b = 0; b < size.sequences(); ++b)
         for (Index slot = 0; slot < size.slots; ++slot) std::fill_n(states.at(b, slot), shape.width, Scalar(0));
     }
-    Index bytes() const { return states.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("states", c.states...);
+    }
   };
   static heed::CachePlan plan(const heed::Shape& shape, const Config& config) {
     return {.per_state = config.fault == Fault::plans_less_than_it_keeps ? 1 : shape.width};

@@ -44,7 +44,10 @@ struct TokenShift {
     heed::CachedStates<Scalar> last;  // the last row of every sequence
 
     Cache(const heed::Shape& shape, const Config&, const heed::CacheSize& size) : last(size, shape.width) {}
-    Index bytes() const { return last.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("last", c.last...);
+    }
   };
   static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_state = shape.width}; }
 

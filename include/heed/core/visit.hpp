@@ -24,7 +24,7 @@ enum class Role {
   state,        ///< a parameter of a recurrence                 its mixer says; never decays
 };
 
-/// Calls Params::visit, whatever the constness of the arguments.
+/// Calls the visit of params, or of a cache, whatever the constness of the arguments.
 template <class F, class Params, class... Others>
 void visit(F&& f, Params&& params, Others&&... others) {
   std::remove_cvref_t<Params>::visit(f, params, others...);
@@ -33,8 +33,8 @@ void visit(F&& f, Params&& params, Others&&... others) {
 /// A visitor that puts `prefix` and a dot before every name.
 template <class F>
 auto prefixed(std::string prefix, F& f) {
-  return [prefix = std::move(prefix), &f](std::string_view name, Role role, auto&... tensors) {
-    f(std::string_view(prefix + "." + std::string(name)), role, tensors...);
+  return [prefix = std::move(prefix), &f](std::string_view name, auto&&... visited) {
+    f(std::string_view(prefix + "." + std::string(name)), visited...);
   };
 }
 

@@ -63,6 +63,18 @@ struct NamedTensor {
   Role role;
   Matrix<Scalar>* tensor;
 };
+template <class Scalar>
+struct NamedLeaf {  // of a cache: one of the two
+  std::string name;
+  CachedRows<Scalar>* rows;
+  CachedStates<Scalar>* states;
+};
+
+/// The value, const if the owner is.
+template <class Owner, class T>
+std::conditional_t<std::is_const_v<Owner>, const T&, T&> like(T& value) {
+  return value;
+}
 
 }  // namespace detail
 
@@ -96,9 +108,7 @@ struct AnyMixer {
     template <class F, class Lists, std::size_t... I, class... P>
     static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, P&...) {
       for (std::size_t t = 0; t < lists[0].size(); ++t)
-        f(std::string_view(lists[0][t].name), lists[0][t].role,
-          static_cast<std::conditional_t<std::is_const_v<P>, const Matrix<Scalar>&, Matrix<Scalar>&>>(
-              *lists[I][t].tensor)...);
+        f(std::string_view(lists[0][t].name), lists[0][t].role, detail::like<P>(*lists[I][t].tensor)...);
     }
   };
 
@@ -108,7 +118,23 @@ struct AnyMixer {
 
     AnyCache(const Shape& shape, const Config& config, const CacheSize& size)
         : mixer(config.mixer), held(mixer->make_cache(shape, size)) {}
-    Index bytes() const { return mixer->bytes(held); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      const std::array<std::vector<detail::NamedLeaf<Scalar>>, sizeof...(C)> lists{c.mixer->leaves(c.held)...};
+      visit_lists(f, lists, std::index_sequence_for<C...>(), c...);
+    }
+
+   private:
+    template <class F, class Lists, std::size_t... I, class... C>
+    static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, C&...) {
+      for (std::size_t t = 0; t < lists[0].size(); ++t) {
+        const std::string_view name = lists[0][t].name;
+        if (lists[0][t].rows != nullptr)
+          f(name, detail::like<C>(*lists[I][t].rows)...);
+        else
+          f(name, detail::like<C>(*lists[I][t].states)...);
+      }
+    }
   };
 
   struct AnyRecord {
@@ -142,7 +168,7 @@ struct AnyMixer {
     virtual detail::Held make_params(const Shape& shape) const = 0;
     virtual detail::Held make_cache(const Shape& shape, const CacheSize& size) const = 0;
     virtual detail::Held make_record() const = 0;
-    virtual Index bytes(const detail::Held& cache) const = 0;
+    virtual std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const = 0;
     virtual std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const = 0;
     virtual void initialise(const Shape& shape, detail::Held& params, const Initialiser& initialiser) const = 0;
     virtual void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const = 0;
@@ -195,7 +221,18 @@ struct AnyMixer {
       heed::prepare_record<Mixer>(config_, record.as<TypedRecord>());
       return record;
     }
-    Index bytes(const detail::Held& cache) const override { return cache.as<TypedCache>().bytes(); }
+    std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const override {
+      std::vector<detail::NamedLeaf<Scalar>> list;
+      visit(
+          [&]<class Leaf>(std::string_view name, Leaf& leaf) {
+            if constexpr (std::same_as<Leaf, CachedRows<Scalar>>)
+              list.push_back({std::string(name), &leaf, nullptr});
+            else
+              list.push_back({std::string(name), nullptr, &leaf});
+          },
+          cache.as<TypedCache>());
+      return list;
+    }
     std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const override {
       std::vector<detail::NamedTensor<Scalar>> list;
       visit(

@@ -45,7 +45,11 @@ struct Attention {
 
     Cache(const Shape& shape, const Config& config, const CacheSize& size)
         : scores(shape, config.scores, size), values(shape, config.values, size) {}
-    Index bytes() const { return scores.bytes() + values.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      heed::visit(f, c.scores...);
+      heed::visit(f, c.values...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config& config) {
     return Scores::plan(shape, config.scores) + Values::plan(shape, config.values);

@@ -6,6 +6,7 @@
 
 #include "../core/head_table.hpp"
 #include "../core/pass.hpp"
+#include "../core/visit.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -95,9 +96,28 @@ class CachedStates {
 struct NoCache {
   template <class... Ignored>
   explicit NoCache(const Ignored&...) {}
-  Index bytes() const { return 0; }
+  template <class F, class... C>
+  static void visit(F&&, C&&...) {}
 };
 struct NoRecord {};
+
+/// Bytes of a cache's tensors: visit(f, caches...) calls f(name, CachedRows... or CachedStates...) for each.
+template <class Cache>
+Index cache_bytes(const Cache& cache) {
+  Index bytes = 0;
+  heed::visit([&](std::string_view, const auto& leaf) { bytes += leaf.bytes(); }, cache);
+  return bytes;
+}
+
+namespace detail {
+
+/// A visitor that takes whatever a cache consists of.
+struct AnyLeaf {
+  template <class... Leaves>
+  void operator()(std::string_view, Leaves&...) const {}
+};
+
+}  // namespace detail
 
 /// Points the gradients of a table of whole sequences at the rows of d [T x heads E].
 template <class Scalar>

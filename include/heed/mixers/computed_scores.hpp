@@ -44,7 +44,10 @@ struct ComputedScores {
     CachedRows<Scalar> k;
 
     Cache(const Shape& shape, const Config&, const CacheSize& size) : k(size, shape.kv_heads.count, shape.head_width) {}
-    Index bytes() const { return k.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("k", c.k...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
 

@@ -4,7 +4,7 @@
 //   consumes, publishes           lists of taps and of signals
 //   Config                        what is chosen, an aggregate with a default for every member
 //   Params<Scalar>                what is learned: Params(shape, config) and visit
-//   Cache<Scalar>                 what survives between calls: Cache(shape, config, size), bytes()
+//   Cache<Scalar>                 what survives between calls: Cache(shape, config, size) and visit
 //   Record<Scalar>                what one call leaves for backward
 //   plan(shape, config)           what the cache keeps per position and per state slot
 //   apply(call, x, y)             y += mixer(x)
@@ -205,7 +205,7 @@ concept MixerOf = Mixer<M> &&
     requires(const Call<M, Scalar>& call, const View<Scalar>& rows, MutableView<Scalar> target,
              typename M::template Params<Scalar>& gradients, typename M::template Cache<Scalar>& cache) {
   requires std::default_initializable<typename M::template Record<Scalar>>;
-  { cache.bytes() } -> std::convertible_to<Index>;
+  M::template Cache<Scalar>::visit(detail::AnyLeaf(), cache);
   M::template apply<Scalar>(call, rows, target);
   M::template backward<Scalar>(call, rows, rows, target, gradients);
 };

@@ -34,7 +34,10 @@ struct ProjectedValues {
     CachedRows<Scalar> v;
 
     Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.head_width) {}
-    Index bytes() const { return v.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("v", c.v...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
 

@@ -66,7 +66,11 @@ struct SideBySide {
 
     Cache(const Shape& shape, const Config& config, const CacheSize& size)
         : first(first_shape(shape, config), config.first, size), second(second_shape(shape, config), config.second, size) {}
-    Index bytes() const { return first.bytes() + second.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      heed::visit(prefixed("first", f), c.first...);
+      heed::visit(prefixed("second", f), c.second...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config& config) {
     return First::plan(first_shape(shape, config), config.first) + Second::plan(second_shape(shape, config), config.second);

@@ -97,7 +97,10 @@ struct StateSpaceDual {
         states;  // per slot: S of every head [H x N x P], then the last taps - 1 rows before each convolution
 
     Cache(const Shape& shape, const Config& config, const CacheSize& size) : states(size, plan(shape, config).per_state) {}
-    Index bytes() const { return states.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      f("states", c.states...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config& config) {
     const Index channels = shape.q_width() + 2 * group_width(shape, config);

@@ -56,7 +56,10 @@ struct Block {
     typename Mixer::template Cache<Scalar> mixer;
 
     Cache(const Shape& shape, const Config& config, const CacheSize& size) : mixer(shape, config.mixer, size) {}
-    Index bytes() const { return mixer.bytes(); }
+    template <class F, class... C>
+    static void visit(F&& f, C&&... c) {
+      heed::visit(f, c.mixer...);
+    }
   };
   static CachePlan plan(const Shape& shape, const Config& config) { return Mixer::plan(shape, config.mixer); }
 

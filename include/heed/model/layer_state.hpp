@@ -76,7 +76,7 @@ struct LayerState {
     std::apply(
         [&](const auto&... of_kind) {
           const auto add = [&](const auto& layers) {
-            for (const auto& cache : layers) sum += cache.bytes();
+            for (const auto& cache : layers) sum += cache_bytes(cache);
           };
           (add(of_kind), ...);
         },

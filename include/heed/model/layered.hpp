@@ -20,8 +20,8 @@ namespace heed::inline HEED_ABI {
 template <class Scalar, class... Kinds>
 class Layered {
   static_assert((MixerOf<typename Kinds::Mixer, Scalar> && ...),
-                "heed: the mixer of a layer lacks Params<Scalar>, Cache<Scalar>, Record<Scalar>, apply or backward for the "
-                "scalar of this stack (see heed/mixers/mixer.hpp)");
+                "heed: the mixer of a layer lacks Params<Scalar>, Cache<Scalar> with its visit, Record<Scalar>, apply or "
+                "backward for the scalar of this stack (see heed/mixers/mixer.hpp)");
 
  public:
   using Arithmetic = Scalar;

@@ -50,7 +50,7 @@ class MixerLayer {
     Published<Signal, Scalar> published() const {
       return Outputs<Scalar, typename Mixer::publishes>(tables_).template get<Signal>();
     }
-    Index bytes() const { return cache_.bytes(); }
+    Index bytes() const { return cache_bytes(cache_); }
 
    private:
     friend class MixerLayer;
