@@ -15,7 +15,7 @@ void swiglu(benchmark::State& state, Who who) {
   Matrix<float> y = gate;
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, y, operations, [&] { heed::swiglu(gate, up, y, workers); },
+      state, who, y, operations, [&] { heed::glu<heed::Silu>(gate, up, y, workers); },
       [&] { y = gate.array() / (1 + (-gate.array()).exp()) * up.array(); });
   heed::bench::set_rate(state, "elements/s", double(y.size()));
 }
@@ -26,7 +26,7 @@ void swiglu_backward(benchmark::State& state, Who who) {
   Matrix<float> d_gate = gate, d_up = Matrix<float>::Zero(gate.rows(), gate.cols());
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, d_gate, 2 * operations, [&] { heed::swiglu_backward(gate, up, d_y, d_gate, d_up, workers); },
+      state, who, d_gate, 2 * operations, [&] { heed::glu_backward<heed::Silu>(gate, up, d_y, d_gate, d_up, workers); },
       [&] {
         const auto s = (1 / (1 + (-gate.array()).exp())).eval();
         d_up.array() += d_y.array() * gate.array() * s;

@@ -48,7 +48,7 @@ struct SwiGlu {
     linear(x, params.w_up, up, pass.workers);
     const Arena::Scope scope(pass.scratch);
     MutableView<Scalar> hidden = pass.scratch.matrix<Scalar>(x.rows(), width);  // [T x F]
-    swiglu(gate, up, hidden, pass.workers);
+    glu<Silu>(gate, up, hidden, pass.workers);
     linear(hidden, params.w_down, y, pass.workers);
     record = {gate.data(), up.data()};
   }
@@ -64,11 +64,11 @@ struct SwiGlu {
     MutableView<Scalar> d_hidden = pass.scratch.zeros<Scalar>(x.rows(), width);
     MutableView<Scalar> d_gate = pass.scratch.zeros<Scalar>(x.rows(), width);
     MutableView<Scalar> d_up = pass.scratch.zeros<Scalar>(x.rows(), width);
-    swiglu(gate, up, hidden, pass.workers);
+    glu<Silu>(gate, up, hidden, pass.workers);
     // y += hidden w_down   =>   d_hidden += d_y w_down^T,  d_w_down += hidden^T d_y
     linear_backward(hidden, params.w_down, d_y, d_hidden, gradients.w_down, pass.workers);
     // hidden = silu(gate) * up
-    swiglu_backward(gate, up, d_hidden, d_gate, d_up, pass.workers);
+    glu_backward<Silu>(gate, up, d_hidden, d_gate, d_up, pass.workers);
     // up = x w_up
     linear_backward(x, params.w_up, d_up, d_x, gradients.w_up, pass.workers);
     // gate = x w_gate

@@ -1,14 +1,38 @@
-// Activations as functions of lanes, and the gated product of the feed-forward.
+// Activations, lane by lane: alone, and as the gate of a product.
 //
-//   silu(x) = x sigma(x)          softplus(x) = log(1 + e^x)          swiglu: y = silu(gate) up
+//   silu(x) = x sigma(x)              relu(x) = max(x, 0)              softplus(x) = log(1 + e^x)
+//   gelu(x) = x Phi(x), Phi(x) = erfc(-x / sqrt 2) / 2, the distribution of the normal numbers
+//   gelu_tanh(x) = x (1 + tanh u) / 2 = x sigma(2 u),   u = sqrt(2 / pi) (x + 0.044715 x^3)
 //
-// Sources: Elfwing et al. 2017 (arXiv 1702.03118); Shazeer 2020 (arXiv 2002.05202), eq. 6.
+//   activate: y = f(x)                glu: y = f(gate) up              x, y, gate, up [T x F]
+//
+// Sources: Elfwing et al. 2017 (arXiv 1702.03118); Hendrycks and Gimpel 2016 (arXiv 1606.08415), section 2, both forms;
+// Shazeer 2020 (arXiv 2002.05202), eqs. 5 and 6.
 #pragma once
+
+#include <concepts>
+#include <string_view>
 
 #include "lanes.hpp"
 #include "row_blocks.hpp"
 
 namespace heed::inline HEED_ABI::detail {
+
+/// f of every lane, for functions that packets lack.
+template <class Scalar, class F>
+Lanes<Scalar> by_lane(Lanes<Scalar> x, F&& f) {
+  Scalar lanes[static_cast<std::size_t>(full_width<Scalar>)];
+  x.store(lanes);
+  for (Scalar& lane : lanes) lane = f(lane);
+  return Lanes<Scalar>::load(lanes);
+}
+
+/// value, but otherwise where x is zero or less: where x is NaN, it is value.
+template <class Scalar>
+Lanes<Scalar> where_positive(Lanes<Scalar> x, Lanes<Scalar> value, Lanes<Scalar> otherwise) {
+  const auto zero = Lanes<Scalar>::all(Scalar(0));
+  return {Eigen::internal::pselect(Eigen::internal::pcmp_le(x.raw, zero.raw), otherwise.raw, value.raw)};
+}
 
 /// x sigma(x)
 template <class Scalar>
@@ -33,10 +57,7 @@ Lanes<Scalar> log_one_plus(Lanes<Scalar> x) {
     const Lanes<Scalar> repaired = x * (Lanes<Scalar>{Eigen::internal::plog(u.raw)} / above_one);
     return {Eigen::internal::pselect(Eigen::internal::pcmp_eq(above_one.raw, zero.raw), x.raw, repaired.raw)};
   } else {
-    Scalar lanes[static_cast<std::size_t>(full_width<Scalar>)];
-    x.store(lanes);
-    for (Scalar& lane : lanes) lane = std::log1p(lane);
-    return Lanes<Scalar>::load(lanes);
+    return by_lane(x, [](Scalar lane) { return std::log1p(lane); });
   }
 }
 
@@ -52,49 +73,166 @@ Lanes<Scalar> softplus_derivative(Lanes<Scalar> x) {
   return logistic(x);
 }
 
+/// Phi(x) = erfc(-x / sqrt 2) / 2: no digits are lost far below zero, where 1 + erf would be a difference.
 template <class Scalar>
-void swiglu(View<Scalar> gate, View<Scalar> up, MutableView<Scalar> y, Workers& workers) {
-  for_rows(y.rows(), y.cols(), workers, [&](Index t) {
-    transform(
-        y.cols(), row_of(y, t), [](auto g, auto u) { return silu(g) * u; }, row_of(gate, t), row_of(up, t));
-  });
+Lanes<Scalar> normal_distribution(Lanes<Scalar> x) {
+  constexpr double half_root = 0.70710678118654752440;  // 1 / sqrt 2
+  return by_lane(x, [](Scalar lane) { return std::erfc(lane * static_cast<Scalar>(-half_root)) / 2; });
+}
+/// e^(-x^2 / 2) / sqrt(2 pi), its derivative.
+template <class Scalar>
+Lanes<Scalar> normal_density(Lanes<Scalar> x) {
+  constexpr double scale = 0.39894228040143267794;  // 1 / sqrt(2 pi)
+  return static_cast<Scalar>(scale) * exponential(Scalar(-0.5) * (x * x));
 }
 
+/// 2 u and its derivative, of the tanh form of gelu.
 template <class Scalar>
-void swiglu_backward(View<Scalar> gate, View<Scalar> up, View<Scalar> d_y, MutableView<Scalar> d_gate,
-                     MutableView<Scalar> d_up, Workers& workers) {
-  for_rows(d_y.rows(), d_y.cols(), workers, [&](Index t) {
-    // y = silu(gate) up   =>   d_gate += d_y up silu'(gate),   d_up += d_y silu(gate)
-    transform(
-        d_y.cols(), row_of(d_gate, t), [](auto d_g, auto d, auto g, auto u) { return d_g + d * u * silu_derivative(g); },
-        row_of(d_gate, t), row_of(d_y, t), row_of(gate, t), row_of(up, t));
-    transform(
-        d_y.cols(), row_of(d_up, t), [](auto d_u, auto d, auto g) { return d_u + d * silu(g); }, row_of(d_up, t),
-        row_of(d_y, t), row_of(gate, t));
-  });
-}
+struct GeluTanhArgument {
+  Lanes<Scalar> value, slope;
+
+  explicit GeluTanhArgument(Lanes<Scalar> x) {
+    constexpr double two_roots = 1.59576912160573071176;  // 2 sqrt(2 / pi)
+    constexpr double cubic = 0.044715;
+    // Beyond 40, sigma(2 u) is 0 or 1 in double too; the cube of a large number would be infinite.
+    const auto most = Lanes<Scalar>::all(Scalar(40)), least = Lanes<Scalar>::all(Scalar(-40));
+    const Lanes<Scalar> near{Eigen::internal::pmax(least.raw, Eigen::internal::pmin(most.raw, x.raw))};
+    const Lanes<Scalar> square = static_cast<Scalar>(cubic) * (near * near);
+    value = static_cast<Scalar>(two_roots) * (near * (Scalar(1) + square));
+    slope = static_cast<Scalar>(two_roots) * (Scalar(1) + Scalar(3) * square);
+  }
+};
 
 }  // namespace heed::inline HEED_ABI::detail
 
 namespace heed::inline HEED_ABI {
 
-/// y = silu(gate) up, element by element. y may be gate or up.
+/// An activation f: a name, f of lanes, and its derivative.
+template <class F>
+concept Activation = requires(detail::Lanes<float> x) {
+  std::string_view(F::name);
+  { F::of(x) } -> std::same_as<detail::Lanes<float>>;
+  { F::derivative(x) } -> std::same_as<detail::Lanes<float>>;
+};
+
+struct Silu {
+  static constexpr std::string_view name = "silu";
+
+  template <class Scalar>
+  static detail::Lanes<Scalar> of(detail::Lanes<Scalar> x) {
+    return detail::silu(x);
+  }
+  template <class Scalar>
+  static detail::Lanes<Scalar> derivative(detail::Lanes<Scalar> x) {
+    return detail::silu_derivative(x);
+  }
+};
+
+struct Relu {
+  static constexpr std::string_view name = "relu";
+
+  template <class Scalar>
+  static detail::Lanes<Scalar> of(detail::Lanes<Scalar> x) {
+    return detail::where_positive(x, x, detail::Lanes<Scalar>::all(Scalar(0)));
+  }
+  /// 0 at 0.
+  template <class Scalar>
+  static detail::Lanes<Scalar> derivative(detail::Lanes<Scalar> x) {
+    return detail::where_positive(x, detail::Lanes<Scalar>::all(Scalar(1)), detail::Lanes<Scalar>::all(Scalar(0)));
+  }
+};
+
+struct Gelu {
+  static constexpr std::string_view name = "gelu";
+
+  template <class Scalar>
+  static detail::Lanes<Scalar> of(detail::Lanes<Scalar> x) {
+    return x * detail::normal_distribution(x);
+  }
+  // gelu(x) = x Phi(x)   =>   gelu'(x) = Phi(x) + x Phi'(x)
+  template <class Scalar>
+  static detail::Lanes<Scalar> derivative(detail::Lanes<Scalar> x) {
+    return multiply_add(x, detail::normal_density(x), detail::normal_distribution(x));
+  }
+};
+
+struct GeluTanh {
+  static constexpr std::string_view name = "gelu_tanh";
+
+  template <class Scalar>
+  static detail::Lanes<Scalar> of(detail::Lanes<Scalar> x) {
+    return x * logistic(detail::GeluTanhArgument<Scalar>(x).value);
+  }
+  // gelu_tanh(x) = x sigma(v), v = 2 u   =>   gelu_tanh'(x) = sigma(v) + x sigma(v) sigma(-v) v'
+  template <class Scalar>
+  static detail::Lanes<Scalar> derivative(detail::Lanes<Scalar> x) {
+    const detail::GeluTanhArgument<Scalar> v(x);
+    const auto sigma = logistic(v.value), opposite = logistic(Scalar(0) - v.value);
+    return sigma + x * (sigma * opposite * v.slope);
+  }
+};
+
+/// y = f(x), element by element. y may be x.
+///   x, y [T x F]
+template <Activation F, class X, class Y>
+void activate(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<Y>& y, Workers& workers) {
+  HEED_DEBUG_CHECK(x.rows() == y.rows() && x.cols() == y.cols());
+  const auto from = view_of(x);
+  auto to = mutable_view_of(y);
+  detail::for_rows(y.rows(), y.cols(), workers, [&](Index t) {
+    detail::transform(
+        to.cols(), detail::row_of(to, t), [](auto x_i) { return F::of(x_i); }, detail::row_of(from, t));
+  });
+}
+
+/// Adds the gradient of dot(y, d_y) to d_x, which is neither x nor d_y.
+template <Activation F, class X, class DY, class DX>
+void activate_backward(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<DY>& d_y, const Eigen::MatrixBase<DX>& d_x,
+                       Workers& workers) {
+  HEED_DEBUG_CHECK(d_y.rows() == x.rows() && d_y.cols() == x.cols() && d_x.rows() == x.rows() && d_x.cols() == x.cols());
+  const auto from = view_of(x), d_from = view_of(d_y);
+  auto d_to = mutable_view_of(d_x);
+  detail::for_rows(d_x.rows(), d_x.cols(), workers, [&](Index t) {
+    // y = f(x)   =>   d_x += d_y f'(x)
+    detail::transform(
+        d_to.cols(), detail::row_of(d_to, t), [](auto d, auto d_y_i, auto x_i) { return d + d_y_i * F::derivative(x_i); },
+        detail::row_of(d_to, t), detail::row_of(d_from, t), detail::row_of(from, t));
+  });
+}
+
+/// y = f(gate) up, element by element: with Silu, SwiGLU. y may be gate or up.
 ///   gate, up, y [T x F]
-template <class G, class U, class Y>
-void swiglu(const Eigen::MatrixBase<G>& gate, const Eigen::MatrixBase<U>& up, const Eigen::MatrixBase<Y>& y,
-            Workers& workers) {
+template <Activation F, class G, class U, class Y>
+void glu(const Eigen::MatrixBase<G>& gate, const Eigen::MatrixBase<U>& up, const Eigen::MatrixBase<Y>& y,
+         Workers& workers) {
   HEED_DEBUG_CHECK(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() && up.cols() == y.cols());
-  detail::swiglu(view_of(gate), view_of(up), mutable_view_of(y), workers);
+  const auto g = view_of(gate), u = view_of(up);
+  auto to = mutable_view_of(y);
+  detail::for_rows(y.rows(), y.cols(), workers, [&](Index t) {
+    detail::transform(
+        to.cols(), detail::row_of(to, t), [](auto g_i, auto u_i) { return F::of(g_i) * u_i; }, detail::row_of(g, t),
+        detail::row_of(u, t));
+  });
 }
 
 /// Adds the gradient of dot(y, d_y) to d_gate and d_up, which are not gate, up or d_y.
-template <class G, class U, class DY, class DG, class DU>
-void swiglu_backward(const Eigen::MatrixBase<G>& gate, const Eigen::MatrixBase<U>& up, const Eigen::MatrixBase<DY>& d_y,
-                     const Eigen::MatrixBase<DG>& d_gate, const Eigen::MatrixBase<DU>& d_up, Workers& workers) {
+template <Activation F, class G, class U, class DY, class DG, class DU>
+void glu_backward(const Eigen::MatrixBase<G>& gate, const Eigen::MatrixBase<U>& up, const Eigen::MatrixBase<DY>& d_y,
+                  const Eigen::MatrixBase<DG>& d_gate, const Eigen::MatrixBase<DU>& d_up, Workers& workers) {
   HEED_DEBUG_CHECK(d_gate.rows() == d_y.rows() && d_gate.cols() == d_y.cols() && d_up.rows() == d_y.rows() &&
                    d_up.cols() == d_y.cols());
-  detail::swiglu_backward(view_of(gate), view_of(up), view_of(d_y), mutable_view_of(d_gate), mutable_view_of(d_up),
-                          workers);
+  const auto g = view_of(gate), u = view_of(up), d = view_of(d_y);
+  auto d_g = mutable_view_of(d_gate), d_u = mutable_view_of(d_up);
+  detail::for_rows(d_y.rows(), d_y.cols(), workers, [&](Index t) {
+    // y = f(gate) up   =>   d_gate += d_y up f'(gate),   d_up += d_y f(gate)
+    detail::transform(
+        d.cols(), detail::row_of(d_g, t),
+        [](auto d_g_i, auto d_i, auto g_i, auto u_i) { return d_g_i + d_i * u_i * F::derivative(g_i); },
+        detail::row_of(d_g, t), detail::row_of(d, t), detail::row_of(g, t), detail::row_of(u, t));
+    detail::transform(
+        d.cols(), detail::row_of(d_u, t), [](auto d_u_i, auto d_i, auto g_i) { return d_u_i + d_i * F::of(g_i); },
+        detail::row_of(d_u, t), detail::row_of(d, t), detail::row_of(g, t));
+  });
 }
 
 }  // namespace heed::inline HEED_ABI
