@@ -23,6 +23,57 @@ TEST(ComputedScores, HoldTheContractInAWindowWhereALayerAboveReadsThem) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
+constexpr Sizes small = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4};
+
+TEST(ComputedScores, HoldTheContractWithBiasesAndANormOfEveryHead) {
+  const auto report = testing::mixer_contract<Attention<ComputedScores>, Layers<>, Layers<Reading>>(
+      {.scores = {.biases = true, .query_key_norm = QueryKeyNorm::per_head, .norm_epsilon = 0.01}},
+      {.sizes = small, .lengths = {4, 0, 1, 5}});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ComputedScores, HoldTheContractWithoutPositionsAndWithANormOfAllHeads) {
+  const auto report = testing::mixer_contract<Attention<ComputedScores>>({.scores = {.mask = window(3),
+                                                                                     .positions = NoPositions{},
+                                                                                     .biases = true,
+                                                                                     .query_key_norm = QueryKeyNorm::whole,
+                                                                                     .norm_epsilon = 0.01,
+                                                                                     .scale = 0.7}},
+                                                                         {.sizes = small, .lengths = {4, 0, 1, 5}});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+// The last row of causal attention, so that the rows before it differ in nothing but their order.
+TEST(ComputedScores, WithoutPositionsDoNotDependOnTheOrderOfWhatTheySee) {
+  const auto last_row = [](const Positions& positions, bool swapped) {
+    const MixerLayer<double, Attention<ComputedScores>> layer({.width = 8, .heads = 2},
+                                                              {.scores = {.positions = positions}});
+    Matrix<double> x(4, 8), y = Matrix<double>::Zero(4, 8);
+    Random(3, "x").normal(x, 1);
+    if (swapped) x.row(0).swap(x.row(2));
+    Workspace work({.positions = 4});
+    auto state = layer.make_state(work);
+    layer.apply(work.begin(Sequences{4}), x, y, state);
+    return Matrix<double>(y.row(3));
+  };
+  const auto change = [&](const Positions& positions) {
+    const Matrix<double> row = last_row(positions, false);
+    return (last_row(positions, true) - row).cwiseAbs().maxCoeff() / row.cwiseAbs().maxCoeff();
+  };
+  const double rounding = 8 * std::numeric_limits<double>::epsilon();  // sums of 4 and 8 terms in another order
+  EXPECT_LE(change(NoPositions{}), rounding);
+  EXPECT_GT(change(Rotary{}), 100 * rounding);
+}
+
+TEST(ComputedScores, ScaleByTheRootOfTheHeadWidthUnlessChosen) {
+  EXPECT_EQ(SoftmaxOptions{}.scale_for(16), 0.25);
+  EXPECT_EQ(SoftmaxOptions{.scale = 0.3}.scale_for(16), 0.3);
+}
+
+TEST(ComputedScores, TakeAnOddHeadWidthWithoutRotaryPairs) {
+  ComputedScores::check(Sizes{.width = 6, .heads = 2}.shape(), {.positions = NoPositions{}}, "layer 3");
+}
+
 TEST(ComputedScores, RefuseAnOddHeadWidth) {
   const Shape shape = Sizes{.width = 6, .heads = 2}.shape();
   try {

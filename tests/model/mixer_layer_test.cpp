@@ -273,9 +273,9 @@ TEST(MixerLayer, WithoutCoefficientsFromTheFirstLayerResidualValueIsStandard) {
 TEST(MixerLayer, StartsFromSeedAndNameAlone) {
   const MixerLayer<float, StandardAttention> one(sizes, {}, 1, "a"), same(sizes, {}, 1, "a");
   const MixerLayer<float, StandardAttention> other_seed(sizes, {}, 2, "a"), other_name(sizes, {}, 1, "b");
-  EXPECT_TRUE(reference::same_bits(one.params.scores.w_q, same.params.scores.w_q));
-  EXPECT_FALSE(reference::same_bits(one.params.scores.w_q, other_seed.params.scores.w_q));
-  EXPECT_FALSE(reference::same_bits(one.params.scores.w_q, other_name.params.scores.w_q));
+  EXPECT_TRUE(reference::same_bits(one.params.scores.q.w, same.params.scores.q.w));
+  EXPECT_FALSE(reference::same_bits(one.params.scores.q.w, other_seed.params.scores.q.w));
+  EXPECT_FALSE(reference::same_bits(one.params.scores.q.w, other_name.params.scores.q.w));
 }
 
 TEST(MixerLayer, ScalesWhatAddsToTheResidualStreamByTheDepth) {
@@ -283,7 +283,7 @@ TEST(MixerLayer, ScalesWhatAddsToTheResidualStreamByTheDepth) {
   const Matrix<double> expected = shallow.params.w_o / 3;
   EXPECT_LE((deep.params.w_o - expected).cwiseAbs().maxCoeff(),
             4 * std::numeric_limits<double>::epsilon() * expected.cwiseAbs().maxCoeff());
-  EXPECT_TRUE(reference::same_bits(shallow.params.scores.w_q, deep.params.scores.w_q));
+  EXPECT_TRUE(reference::same_bits(shallow.params.scores.q.w, deep.params.scores.q.w));
 }
 
 TEST(MixerLayer, KeepsProbabilitiesOnlyIfTheyAreWanted) {

@@ -14,7 +14,7 @@ namespace heed::inline HEED_ABI {
 template <class Scores = ComputedScores, class Values = ProjectedValues>
 struct Attention {
   using consumes = join<typename Scores::consumes, typename Values::consumes>;
-  using publishes = signals<values, scores>;
+  using publishes = join<typename Values::publishes, typename Scores::publishes>;
 
   struct Config {
     typename Scores::Config scores = {};

@@ -1,16 +1,13 @@
-// A = softmax(mask(Q K^T / sqrt(E))),   Q = rotate(x W_q),   K = rotate(x W_k)
+// A = softmax(mask(Q K^T / sqrt(E))),   Q = turn(norm(x W_q + b_q)),   K = turn(norm(x W_k + b_k))
 //
 //   x [T x D]   W_q [D x H E]   W_k [D x G E]   K [S x E] per kv head, cached   A [T x S] per query head
-// Source: Vaswani et al. 2017 (arXiv 1706.03762), eq. 1; rotation: Su et al. 2021 (arXiv 2104.09864), half-split pairs.
+//   The masks, the positions, and whether there are biases and norms, are options: softmax_scores.hpp.
+// Source: Vaswani et al. 2017 (arXiv 1706.03762), eq. 1; rotation: Su et al. 2021 (arXiv 2104.09864).
 #pragma once
 
-#include <cmath>
 #include <optional>
 
-#include "../ops/attend.hpp"
-#include "../ops/linear.hpp"
-#include "../ops/rotary.hpp"
-#include "mixer.hpp"
+#include "softmax_scores.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -18,24 +15,22 @@ namespace heed::inline HEED_ABI {
 struct ComputedScores {
   static constexpr std::string_view name = "computed scores";
   using consumes = signals<>;
-  using publishes = signals<scores>;
-
-  struct Config {
-    Mask mask = causal();
-    Rotary positions = {};
-  };
+  using publishes = signals<scores, keys>;
+  using Config = SoftmaxOptions;
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_q;  // [D x H E]
-    Matrix<Scalar> w_k;  // [D x G E]
+    HeadProjection::Params<Scalar> q;  // to [T x H E]
+    HeadProjection::Params<Scalar> k;  // to [T x G E]
 
     Params() = default;
-    Params(const Shape& shape, const Config&) : w_q(shape.width, shape.q_width()), w_k(shape.width, shape.kv_width()) {}
+    Params(const Shape& shape, const Config& config)
+        : q(shape.width, shape.heads.count, shape.head_width, config.projection()),
+          k(shape.width, shape.kv_heads.count, shape.head_width, config.projection()) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
-      f("w_q", Role::matrix, p.w_q...);
-      f("w_k", Role::matrix, p.w_k...);
+      HeadProjection::Params<Scalar>::visit("q", f, p.q...);
+      HeadProjection::Params<Scalar>::visit("k", f, p.k...);
     }
   };
 
@@ -49,56 +44,43 @@ struct ComputedScores {
       f("k", c.k...);
     }
   };
-  static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
-
-  static void check(const Shape& shape, const Config&, std::string_view layer) {
-    HEED_EXPECTS(ConfigError, shape.head_width % 2 == 0, layer,
-                 ": head_width: expected an even number (rotary pairs), found ", shape.head_width);
+  static CachePlan plan(const Shape& shape, const Config&) {
+    return {.per_position = shape.kv_heads.count * shape.head_width};
   }
+
+  static void check(const Shape& shape, const Config& config, std::string_view layer) { config.check(shape, layer); }
   static bool sees_ahead(const Config& config) { return config.mask.sees_ahead(); }
 
   template <class Scalar>
   struct Record {
+    HeadProjection::Record<Scalar> q;
+    HeadProjection::Record<Scalar> k;
     std::optional<Computed<Scalar>> operand;
-    Scalar* d_k = nullptr;  // [T x G E]
+    Scalar* d_k = nullptr;  // [T x G E] where attention here and above adds
   };
 
-  /// Returns the operand that attend turns into probabilities, and publishes those that are wanted.
+  /// Returns the operand that attend turns into probabilities, and publishes the keys, and the probabilities that are
+  /// wanted.
   template <class Scalar>
   static Computed<Scalar> apply(const Call<ComputedScores, Scalar>& call, const View<Scalar>& x) {
-    const Pass& pass = call.pass;
-    const Shape& shape = call.shape;
-    MutableView<Scalar> q = pass.record().zeros<Scalar>(x.rows(), shape.q_width());  // [T x H E]
-    MutableView<Scalar> k = pass.scratch.zeros<Scalar>(x.rows(), shape.kv_width());  // [T x G E]
-    linear(x, call.params.w_q, q, pass.workers);
-    linear(x, call.params.w_k, k, pass.workers);
-    apply_rotary(call.config.positions, pass.rows, pass.past, shape.head_width, q, pass.workers);
-    apply_rotary(call.config.positions, pass.rows, pass.past, shape.head_width, k, pass.workers);
+    const auto& [shape, config, params, inputs, outputs, cache, record, pass] = call;
+    const Index E = shape.head_width;
+    MutableView<Scalar> q =
+        HeadProjection::apply(config.projection(), params.q, record.q, pass, x, pass.record());  // [T x H E]
+    MutableView<Scalar> k =
+        HeadProjection::apply(config.projection(), params.k, record.k, pass, x, pass.scratch);  // [T x G E]
+    turn(config.positions, pass, E, q);
+    turn(config.positions, pass, E, k);
 
-    const auto k_table = call.cache.k.append(pass, view_of(k), pass.record());
+    const auto k_table = outputs.template get<keys>().table;
+    cache.k.append_to(k_table, pass, view_of(k));
     if (pass.training()) {
-      MutableView<Scalar> d_k = pass.kept.zeros<Scalar>(x.rows(), shape.kv_width());  // [T x G E]
+      MutableView<Scalar> d_k = pass.kept.template zeros<Scalar>(k.rows(), k.cols());  // [T x G E]
       set_gradients(k_table, pass, d_k);
-      call.record.d_k = d_k.data();
+      record.d_k = d_k.data();
     }
-
-    const Published<scores, Scalar> published = call.outputs.template get<scores>();
-    for (Index b = 0; b < pass.sequences(); ++b)
-      for (Index h = 0; h < shape.heads.count; ++h)
-        if (published.is_wanted(h))
-          published.table.at(b, h) =
-              Probabilities<Scalar>::make(pass.kept, pass.rows.rows(b), pass.visible(b), call.config.mask,
-                                          pass.past[static_cast<std::size_t>(b)], pass.training());
-
-    call.record.operand.emplace(Computed<Scalar>{
-        .q = view_of(q),
-        .k = k_table,
-        .mask = call.config.mask,
-        .scale = static_cast<Scalar>(1 / std::sqrt(static_cast<double>(shape.head_width))),
-        .log_sum_exp = pass.record().template matrix<Scalar>(x.rows(), shape.heads.count),  // [T x H]
-        .probabilities = published.table,
-    });
-    return *call.record.operand;
+    record.operand.emplace(softmax_operand(call, q, k_table));
+    return *record.operand;
   }
 
   /// o, d_o [T x H E]: what came out of attend, and its gradient. Adds to the gradients of v too.
@@ -106,21 +88,20 @@ struct ComputedScores {
   static void backward(const Call<ComputedScores, Scalar>& call, const View<Scalar>& x,
                        const HeadTable<HeadRows<Scalar>>& v, const View<Scalar>& o, const View<Scalar>& d_o,
                        MutableView<Scalar> d_x, Params<Scalar>& gradients) {
-    const Pass& pass = call.pass;
-    const Shape& shape = call.shape;
+    const auto& [shape, config, params, inputs, outputs, cache, record, pass] = call;
+    const Index E = shape.head_width;
     const Arena::Scope scope(pass.scratch);
-    MutableView<Scalar> d_q = pass.scratch.zeros<Scalar>(x.rows(), shape.q_width());  // [T x H E]
-    MutableView<Scalar> d_k = mutable_view_of(call.record.d_k, x.rows(), shape.kv_width(), shape.kv_width());
+    MutableView<Scalar> d_q = pass.scratch.template zeros<Scalar>(x.rows(), params.q.w.cols());             // [T x H E]
+    MutableView<Scalar> d_k = mutable_view_of(record.d_k, x.rows(), params.k.w.cols(), params.k.w.cols());  // [T x G E]
 
-    // o = softmax(mask(q k^T / sqrt(E))) v   =>   d_q, d_k, d_v
-    attend_backward(*call.record.operand, v, pass.rows, o, d_o, d_q, pass.workers);
-    // q = rotate(q), k = rotate(k)   =>   rotate back
-    apply_rotary_backward(call.config.positions, pass.rows, pass.past, shape.head_width, d_k, pass.workers);
-    apply_rotary_backward(call.config.positions, pass.rows, pass.past, shape.head_width, d_q, pass.workers);
-    // k = x w_k   =>   d_x += d_k w_k^T,  d_w_k += x^T d_k
-    linear_backward(x, call.params.w_k, d_k, d_x, gradients.w_k, pass.workers);
-    // q = x w_q   =>   d_x += d_q w_q^T,  d_w_q += x^T d_q
-    linear_backward(x, call.params.w_q, d_q, d_x, gradients.w_q, pass.workers);
+    // o = softmax(mask(scale q k^T)) v   =>   d_q, d_k, d_v
+    attend_backward(*record.operand, v, pass.rows, o, d_o, d_q, pass.workers);
+    // q = turn(q), k = turn(k)   =>   turn back
+    turn_backward(config.positions, pass, E, d_k);
+    turn_backward(config.positions, pass, E, d_q);
+    // q = norm(x w_q + b_q), k = norm(x w_k + b_k)
+    HeadProjection::backward(config.projection(), params.k, record.k, pass, x, d_k, d_x, gradients.k);
+    HeadProjection::backward(config.projection(), params.q, record.q, pass, x, d_q, d_x, gradients.q);
   }
 };
 

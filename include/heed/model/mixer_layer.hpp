@@ -65,14 +65,14 @@ class MixerLayer {
     std::vector<std::vector<unsigned char>> wanted_;
   };
 
-  /// Wanted: the published signals that layers above will read, besides values: make_state<scores>(work).
+  /// Wanted: those published signals that are made on demand and that layers above will read: make_state<scores>(work).
   template <class... Wanted>
   State make_state(const Workspace& work) const {
     CacheSize size{{}, work.timeline.slot_count()};
     for (Index b = 0; b < work.timeline.sequences(); ++b) size.positions.push_back(work.timeline.capacity(b));
     State state(shape_, config_, size);
     for (const SignalInfo& info : signal_infos_of<Mixer, Scalar>(config_)) {
-      const bool wanted = info.name == values::name || ((info.name == Wanted::name) || ...);
+      const bool wanted = info.name != scores::name || ((info.name == Wanted::name) || ...);
       state.wanted_.emplace_back(static_cast<std::size_t>(own_heads(info.alignment, shape_).count), wanted);
       state.tables_.emplace_back();
     }

@@ -23,6 +23,12 @@ struct values {
   static constexpr Alignment alignment = Alignment::kv_heads;
 };
 
+/// The key rows that a layer attended to, as its cache holds them: turned, [S x E] per kv head.
+struct keys {
+  static constexpr std::string_view name = "keys";
+  static constexpr Alignment alignment = Alignment::kv_heads;
+};
+
 /// The probabilities that a layer attended with: [T x S] per query head.
 struct scores {
   static constexpr std::string_view name = "scores";

@@ -1,0 +1,52 @@
+// What the score sources that compare queries with keys have in common: their options, and the operand they give.
+//
+//   A = softmax(mask(scale Q K^T))        Q [T x H E], K [S x E] per kv head, A [T x S] per query head
+#pragma once
+
+#include <cmath>
+
+#include "../ops/attend.hpp"
+#include "head_projection.hpp"
+#include "mixer.hpp"
+#include "positions.hpp"
+
+namespace heed::inline HEED_ABI {
+
+struct SoftmaxOptions {
+  Mask mask = causal();
+  Positions positions = Rotary{};
+  bool biases = false;                               // of queries and keys
+  QueryKeyNorm query_key_norm = QueryKeyNorm::none;  // before they turn
+  double norm_epsilon = 1e-6;
+  double scale = 0;  // of the products; 0: 1 / sqrt(E)
+
+  HeadProjection::Config projection() const { return {biases, query_key_norm, norm_epsilon}; }
+  double scale_for(Index head_width) const { return scale == 0 ? 1 / std::sqrt(static_cast<double>(head_width)) : scale; }
+  void check(const Shape& shape, std::string_view layer) const { check_positions(positions, shape.head_width, layer); }
+};
+
+/// The operand over these queries and keys, with room for those probabilities that a layer above reads.
+///   q [T x H E], turned     k per (sequence, kv head) [S x E]
+template <class Scores, class Scalar>
+Computed<Scalar> softmax_operand(const Call<Scores, Scalar>& call, const MutableView<Scalar>& q,
+                                 const HeadTable<HeadRows<Scalar>>& k) {
+  const Pass& pass = call.pass;
+  const Shape& shape = call.shape;
+  const SoftmaxOptions& options = call.config;
+  const Published<scores, Scalar> published = call.outputs.template get<scores>();
+  for (Index b = 0; b < pass.sequences(); ++b)
+    for (Index h = 0; h < shape.heads.count; ++h)
+      if (published.is_wanted(h))
+        published.table.at(b, h) = Probabilities<Scalar>::make(pass.kept, pass.rows.rows(b), pass.visible(b), options.mask,
+                                                               pass.past[static_cast<std::size_t>(b)], pass.training());
+  return {
+      .q = view_of(q),
+      .k = k,
+      .mask = options.mask,
+      .scale = static_cast<Scalar>(options.scale_for(shape.head_width)),
+      .log_sum_exp = pass.record().template matrix<Scalar>(q.rows(), shape.heads.count),  // [T x H]
+      .probabilities = published.table,
+  };
+}
+
+}  // namespace heed::inline HEED_ABI
