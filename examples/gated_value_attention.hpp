@@ -3,7 +3,7 @@
 //
 //   V = g V_below + (1 - g) x W_v,   g = 1 / (1 + e^-gate)
 //
-//   x [T x D]   W_v [D x G E]   V, V_below [S x E] per kv head   gate [1 x 1], learned, from 0 on: g = 1/2
+//   x [T x D]   W_v [D x G E_v]   V, V_below [S x E] per kv head   gate [1 x 1], learned, from 0 on: g = 1/2
 //   V_below is what the nearest layer below attended over. The cache keeps the mixed rows, so decoding needs V_below of the
 //   new rows only.
 #pragma once
@@ -31,12 +31,12 @@ struct GatedValues {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_v;   // [D x G E]
+    Matrix<Scalar> w_v;   // [D x G E_v]
     Matrix<Scalar> gate;  // [1 x 1]
 
     Params() = default;
     Params(const heed::Shape& shape, const Config& config)
-        : w_v(shape.width, shape.kv_width()), gate(Matrix<Scalar>::Constant(1, 1, static_cast<Scalar>(config.gate))) {}
+        : w_v(shape.width, shape.v_width()), gate(Matrix<Scalar>::Constant(1, 1, static_cast<Scalar>(config.gate))) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       f("w_v", heed::Role::matrix, p.w_v...);
@@ -49,26 +49,26 @@ struct GatedValues {
     heed::CachedRows<Scalar> v;
 
     Cache(const heed::Shape& shape, const Config&, const heed::CacheSize& size)
-        : v(size, shape.kv_heads.count, shape.head_width) {}
+        : v(size, shape.kv_heads.count, shape.value_width) {}
     template <class F, class... C>
     static void visit(F&& f, C&&... c) {
       f("v", c.v...);
     }
   };
-  static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
+  static heed::CachePlan plan(const heed::Shape& shape, const Config&) { return {.per_position = shape.v_width()}; }
 
   template <class Scalar>
   struct Record {
-    const Scalar* v_own = nullptr;  // [T x G E] = x W_v
-    Scalar* d_v = nullptr;          // [T x G E] where attention and readers above add
+    const Scalar* v_own = nullptr;  // [T x G E_v] = x W_v
+    Scalar* d_v = nullptr;          // [T x G E_v] where attention and readers above add
   };
 
   template <class Scalar>
   static heed::HeadTable<heed::HeadRows<Scalar>> apply(const heed::Call<GatedValues, Scalar>& call, const View<Scalar>& x) {
     const heed::Pass& pass = call.pass;
-    const Index width = call.shape.kv_width();
-    MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E]
-    MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), width);       // [T x G E]
+    const Index width = call.shape.v_width();
+    MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E_v]
+    MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), width);       // [T x G E_v]
     heed::linear(x, call.params.w_v, v_own, pass.workers);
     const Scalar g = open(call.params);
     heed::mix(g, v_below(call), 1 - g, heed::view_of(v_own), pass.rows, v, pass.workers);
@@ -77,7 +77,7 @@ struct GatedValues {
     call.cache.v.append_to(table, pass, heed::view_of(v));
     call.record.v_own = v_own.data();
     if (pass.training()) {
-      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E]
+      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E_v]
       heed::set_gradients(table, pass, d_v);
       call.record.d_v = d_v.data();
     }
@@ -88,10 +88,10 @@ struct GatedValues {
   static void backward(const heed::Call<GatedValues, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> d_x,
                        Params<Scalar>& gradients) {
     const heed::Pass& pass = call.pass;
-    const Index width = call.shape.kv_width();
+    const Index width = call.shape.v_width();
     const View<Scalar> v_own = heed::view_of(call.record.v_own, x.rows(), width, width);
     const View<Scalar> d_v = heed::view_of<Scalar>(call.record.d_v, x.rows(), width, width);
-    MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x G E]
+    MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x G E_v]
     const Scalar g = open(call.params);
     // v = g v_below + (1 - g) v_own   =>   d_v_below += g d_v,  d_v_own += (1 - g) d_v,  d_g = d_v . (v_below - v_own)
     const auto d_g =

@@ -11,7 +11,7 @@ A model is a stack of pre-norm blocks on packed rows x [T x D], every sequence b
 It runs twice from the same float32 weights: in float64, which is the reference, and in float32, which says how far plain
 single precision is from it. Gradients are those of dot(output, d_output). README.md describes the files.
 
-The letters are those of docs/shapes.md: T rows, D width, H query heads, G kv heads, E head width, N state width, L layers.
+The letters are those of docs/shapes.md: T rows, D width, H query heads, G kv heads, E head width, E_v value width, N state width, L layers.
 Nothing here is fast or shared with the library: formulas as they are printed, loops over heads and positions.
 """
 
@@ -52,6 +52,7 @@ class Mixer:
 class Case:
     layers: list
     kv_heads: int = 2
+    value_width: int = E
     mask: str = "causal"  # causal, bidirectional, or "window w": w visible keys, the row itself among them
     coefficients: tuple = (0.5, 0.5)  # of residual_value: of the first values, of the layer's own
     name: str = field(default="", init=False)
@@ -78,6 +79,7 @@ CASES = {
     "standard_gqa": Case([STANDARD] * 2),
     "standard_mqa": Case([STANDARD] * 2, kv_heads=1),
     "standard_window": Case([STANDARD] * 2, mask="window 4"),
+    "value_width": Case([STANDARD, LEARNED, SHARED, halves("standard", "mamba2")], value_width=5),
     "standard_bidirectional": Case([STANDARD] * 2, mask="bidirectional"),
     "residual_value": Case([STANDARD, RESIDUAL, RESIDUAL]),
     "residual_value_learned": Case([STANDARD, LEARNED, LEARNED]),
@@ -111,7 +113,7 @@ def mixer_tensors(case, mixer, prefix):
         yield from mixer_tensors(case, mixer.second, prefix + "second.")
         return
     rows = normal(1 / math.sqrt(D))
-    width = mixer.heads * E
+    width = mixer.heads * case.value_width  # of what comes out of the heads
     if mixer.kind == "mamba2":
         yield prefix + "w_z", D, width, rows
         yield prefix + "w_x", D, width, rows
@@ -126,12 +128,12 @@ def mixer_tensors(case, mixer, prefix):
         yield prefix + "d", 1, mixer.heads, normal(0.2, 1.0)
         yield prefix + "norm", 1, width, normal(0.2, 1.0)
     else:
-        kv_width = mixer.heads // case.group * E
+        kv_heads = mixer.heads // case.group
         if mixer.kind != "score_reuse":
-            yield prefix + "w_q", D, width, normal(1.5 / math.sqrt(D))
-            yield prefix + "w_k", D, kv_width, normal(1.5 / math.sqrt(D))
+            yield prefix + "w_q", D, mixer.heads * E, normal(1.5 / math.sqrt(D))
+            yield prefix + "w_k", D, kv_heads * E, normal(1.5 / math.sqrt(D))
         if mixer.kind != "shared_value":
-            yield prefix + "w_v", D, kv_width, rows
+            yield prefix + "w_v", D, kv_heads * case.value_width, rows
         if mixer.kind == "residual_value_learned":
             yield prefix + "from_first", 1, 1, normal(0.2, 0.5)
             yield prefix + "from_own", 1, 1, normal(0.2, 0.5)
@@ -180,8 +182,8 @@ def hidden_keys(mask, rows):
     return (j > i) | (j <= i - int(mask.removeprefix("window ")))
 
 
-def heads_of(x):
-    return list(x.split(E, dim=1))
+def heads_of(x, width):
+    return list(x.split(width, dim=1))
 
 
 def attention(case, mixer, w, x, below):
@@ -190,8 +192,8 @@ def attention(case, mixer, w, x, below):
     if mixer.kind == "score_reuse":
         scores = next(signals["scores"] for signals in reversed(below) if "scores" in signals)[: mixer.heads]
     else:
-        q = [rotate(head) for head in heads_of(x @ w["w_q"])]  # H x [T x E]
-        k = [rotate(head) for head in heads_of(x @ w["w_k"])]  # G x [T x E]
+        q = [rotate(head) for head in heads_of(x @ w["w_q"], E)]  # H x [T x E]
+        k = [rotate(head) for head in heads_of(x @ w["w_k"], E)]  # G x [T x E]
         hidden = hidden_keys(case.mask, rows)
         scores = [
             torch.softmax((q[h] @ k[h // case.group].T / math.sqrt(E)).masked_fill(hidden, -math.inf), dim=1)
@@ -201,7 +203,7 @@ def attention(case, mixer, w, x, below):
     if mixer.kind == "shared_value":
         values = first
     else:
-        values = heads_of(x @ w["w_v"])
+        values = heads_of(x @ w["w_v"], case.value_width)
         if mixer.kind == "residual_value":
             values = [case.coefficients[0] * a + case.coefficients[1] * b for a, b in zip(first, values)]
         elif mixer.kind == "residual_value_learned":
@@ -216,16 +218,16 @@ def short_conv(x, taps, bias):
     return silu(sum(taps[j] * padded[j : j + x.shape[0]] for j in range(TAPS)) + bias)
 
 
-def mamba2(mixer, w, x):
+def mamba2(case, mixer, w, x):
     """S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T,   y_t = S_t^T C_t + d x_t,   out = rms_norm(y * silu(z)) w_o."""
-    inner = short_conv(x @ w["w_x"], w["conv_x"], w["conv_x_bias"])  # [T x H E]
+    inner = short_conv(x @ w["w_x"], w["conv_x"], w["conv_x_bias"])  # [T x H E_v]
     b = short_conv(x @ w["w_b"], w["conv_b"], w["conv_b_bias"])  # [T x N]
     c = short_conv(x @ w["w_c"], w["conv_c"], w["conv_c_bias"])  # [T x N]
     dt = softplus(x @ w["w_dt"] + w["dt_bias"])  # [T x H]
     a = -torch.exp(w["a_log"])  # [1 x H]
     heads = []
-    for h, head in enumerate(heads_of(inner)):
-        state = x.new_zeros(N, E)
+    for h, head in enumerate(heads_of(inner, case.value_width)):
+        state = x.new_zeros(N, case.value_width)
         rows = []
         for t in range(x.shape[0]):
             state = torch.exp(dt[t, h] * a[0, h]) * state + dt[t, h] * torch.outer(b[t], head[t])
@@ -245,7 +247,7 @@ def mix(case, mixer, w, x, below):
         y_second, second = mix(case, mixer.second, part(w, "second."), x, below)
         both = {key: first.get(key, []) + second.get(key, []) for key in {**first, **second}}
         return y_first + y_second, both
-    return mamba2(mixer, w, x) if mixer.kind == "mamba2" else attention(case, mixer, w, x, below)
+    return mamba2(case, mixer, w, x) if mixer.kind == "mamba2" else attention(case, mixer, w, x, below)
 
 
 def forward(case, weights, x):
@@ -306,6 +308,8 @@ def generate(case, folder):
         "coefficients": " ".join(map(str, case.coefficients)),
         "sequences": " ".join(map(str, SEQUENCES)),
     }
+    if case.value_width != E:
+        metadata["value_width"] = str(case.value_width)
     for name, exact in reference.items():
         error = (single[name].double() - exact).abs().max() / exact.abs().max()
         metadata["err32." + name] = f"{error.item():.3e}"

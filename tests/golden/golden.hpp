@@ -25,7 +25,8 @@ class Golden {
  public:
   explicit Golden(const std::string& name)
       : file(io::read_safetensors(std::string(HEED_GOLDEN_DIR) + "/" + name + ".safetensors")),
-        sizes{number("width"), number("heads"), number("kv_heads"), number("head_width"), number("hidden")},
+        sizes{number("width"),      number("heads"),          number("kv_heads"),
+              number("head_width"), number("value_width", 0), number("hidden")},
         sequences(Sequences(std::span<const Index>(numbers("sequences")))),
         state_width_(number("state_width")) {}
 
@@ -37,10 +38,11 @@ class Golden {
   ///                 from_first, from_own: T G E;   d: T E;   a_log, dt_bias: T N E
   Index longest_sum(std::string_view result) const {
     const bool recurs = text("layers").find("mamba2") != std::string::npos;
-    const Index T = sequences.rows(), E = sizes.head_width, N = recurs ? state_width_ : 0;
+    const Shape shape = sizes.shape();
+    const Index T = sequences.rows(), E = shape.value_width, N = recurs ? state_width_ : 0;
     Index S = 0;
     for (Index b = 0; b < sequences.size(); ++b) S = (std::max)(S, sequences.rows(b));
-    const Index n = (std::max)({sizes.width, sizes.hidden, sizes.heads * E, S, N});
+    const Index n = (std::max)({sizes.width, sizes.hidden, shape.q_width(), shape.o_width(), S, N});
     if (result == "output") return n;
     const std::string_view last = result.substr(result.rfind('.') + 1);
     const Index scaled = last == "from_first" || last == "from_own" ? sizes.kv_heads * E
@@ -88,6 +90,9 @@ class Golden {
     return all;
   }
   Index number(const std::string& key) const { return numbers(key).at(0); }
+  Index number(const std::string& key, Index unless_said) const {
+    return file.metadata.contains(key) ? number(key) : unless_said;
+  }
 
   Index state_width_;
 };
@@ -136,7 +141,8 @@ template <class... Mixers, std::size_t... I>
 void expect_static(const Golden& golden, std::index_sequence<I...>, const typename Mixers::Config&... configs) {
   using Model = Stack<float, Block<Mixers>...>;
   const Sizes& sizes = golden.sizes;
-  typename Model::Config config{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
+  typename Model::Config config{sizes.width,      sizes.heads,       sizes.kv_heads,
+                                sizes.head_width, sizes.value_width, sizes.hidden};
   ((config.template layer<I>().mixer = configs), ...);
   Model model(config);
   SCOPED_TRACE("Stack<float>");

@@ -52,6 +52,13 @@ TEST(Golden, standard_bidirectional) {
   expect_standard("standard_bidirectional", {.scores = {.mask = bidirectional()}});
 }
 
+TEST(Golden, value_width) {
+  const Golden golden("value_width");
+  const RecurrentMixAttention::Config mix{.second = {.state_width = golden.state_width()}};
+  expect_golden<Standard, LearnedResidualValueAttention, SharedValueAttention, RecurrentMixAttention>(
+      golden, "standard residual_value_learned shared_value side_by_side(standard mamba2)", {}, {}, {}, mix);
+}
+
 TEST(Golden, residual_value) {
   using Residual = ResidualValueAttention;
   const Golden golden("residual_value");

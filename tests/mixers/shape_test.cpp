@@ -5,11 +5,14 @@
 namespace heed {
 namespace {
 
-constexpr Shape layer = {.width = 24, .head_width = 5, .group = 3, .hidden = 64, .heads = {0, 12}, .kv_heads = {0, 4}};
+constexpr Shape layer = {
+    .width = 24, .head_width = 5, .value_width = 7, .group = 3, .hidden = 64, .heads = {0, 12}, .kv_heads = {0, 4}};
 
 TEST(Shape, WidthsAreThoseOfItsHeads) {
   EXPECT_EQ(layer.q_width(), 60);
-  EXPECT_EQ(layer.kv_width(), 20);
+  EXPECT_EQ(layer.k_width(), 20);
+  EXPECT_EQ(layer.v_width(), 28);
+  EXPECT_EQ(layer.o_width(), 84);
 }
 
 TEST(Shape, ARangeOfKvHeadsTakesItsQueryHeadsAlong) {
@@ -17,6 +20,7 @@ TEST(Shape, ARangeOfKvHeadsTakesItsQueryHeadsAlong) {
   EXPECT_EQ(part.kv_heads, (HeadRange{1, 2}));
   EXPECT_EQ(part.heads, (HeadRange{3, 6}));
   EXPECT_EQ(part.q_width(), 30);
+  EXPECT_EQ(part.o_width(), 42);
   EXPECT_EQ(part.width, 24);
   EXPECT_EQ(part.group, 3);
   EXPECT_EQ(part.hidden, 64);
@@ -31,7 +35,9 @@ TEST(Shape, ARangeOfARangeIsCountedFromTheLayersFirstHead) {
 TEST(Shape, NoHeadsAreLegal) {
   const Shape part = layer.kv_range(4, 0);
   EXPECT_EQ(part.q_width(), 0);
-  EXPECT_EQ(part.kv_width(), 0);
+  EXPECT_EQ(part.k_width(), 0);
+  EXPECT_EQ(part.v_width(), 0);
+  EXPECT_EQ(part.o_width(), 0);
   EXPECT_EQ(part.heads, (HeadRange{12, 0}));
 }
 

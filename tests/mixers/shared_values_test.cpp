@@ -28,7 +28,7 @@ TEST(SharedValues, HaveNoWeightsAndNoCache) {
 }
 
 TEST(SharedValues, PassTheEntriesOfTheirOriginOn) {
-  const Shape layer = {.width = 4, .head_width = 2, .group = 1, .heads = {0, 3}, .kv_heads = {0, 3}};
+  const Shape layer = {.width = 4, .head_width = 2, .value_width = 2, .group = 1, .heads = {0, 3}, .kv_heads = {0, 3}};
   const Shape upper = layer.kv_range(1, 2);
   const float rows[6] = {};
   HeadRows<float> origin[2 * 3];

@@ -145,7 +145,7 @@ TEST(Variants, HaveTheWeightsOfTheirEquationsAndNoOthers) {
 
 TEST(Variants, CacheWhatTheirEquationsNeedAndNoMore) {
   const Shape shape = sizes.shape();
-  const Index row = shape.kv_width();
+  const Index row = shape.v_width();
   EXPECT_EQ(StandardAttention::plan(shape, {}).per_position, 2 * row);
   EXPECT_EQ(ResidualValueAttention::plan(shape, {}).per_position, 2 * row);
   EXPECT_EQ(SharedValueAttention::plan(shape, {}).per_position, row);

@@ -30,8 +30,8 @@ TEST(LayerState, HasACacheAndARecordForEveryLayer) {
   EXPECT_EQ(std::get<1>(state.caches).size(), 1u);
   EXPECT_EQ(std::get<0>(state.records).size(), 2u);
   EXPECT_EQ(std::get<1>(state.records).size(), 1u);
-  const Index kv_width = 2 * 2, rows = 7 + 5;
-  EXPECT_EQ(state.bytes(), 4 * rows * kv_width * (2 + 1 + 2));  // K and V, V, K and V
+  const Index row = 2 * 2, rows = 7 + 5;
+  EXPECT_EQ(state.bytes(), 4 * rows * row * (2 + 1 + 2));  // K and V, V, K and V
 }
 
 TEST(LayerState, FeedsATapTheTableOfItsSource) {

@@ -20,18 +20,23 @@ TEST(Sizes, OfWhichWidthAndHeadsAreGivenHaveDefaults) {
   EXPECT_EQ(shape.kv_heads, (HeadRange{0, 4}));
   EXPECT_EQ(shape.group, 1);
   EXPECT_EQ(shape.head_width, 16);
+  EXPECT_EQ(shape.value_width, 16);
   EXPECT_EQ(shape.hidden, 176);  // 8 * 64 / 3 = 170.7, in sixteens
 }
 
 TEST(Sizes, AreWhatTheySay) {
-  const Shape shape = Sizes{.width = 14, .heads = 6, .kv_heads = 2, .head_width = 8, .hidden = 11}.shape();
+  const Shape shape =
+      Sizes{.width = 14, .heads = 6, .kv_heads = 2, .head_width = 8, .value_width = 5, .hidden = 11}.shape();
   EXPECT_EQ(shape.heads, (HeadRange{0, 6}));
   EXPECT_EQ(shape.kv_heads, (HeadRange{0, 2}));
   EXPECT_EQ(shape.group, 3);
   EXPECT_EQ(shape.head_width, 8);
+  EXPECT_EQ(shape.value_width, 5);
   EXPECT_EQ(shape.hidden, 11);
   EXPECT_EQ(shape.q_width(), 48);
-  EXPECT_EQ(shape.kv_width(), 16);
+  EXPECT_EQ(shape.k_width(), 16);
+  EXPECT_EQ(shape.v_width(), 10);
+  EXPECT_EQ(shape.o_width(), 30);
 }
 
 TEST(Sizes, TheDefaultHiddenWidthIsAMultipleOfSixteen) {
@@ -59,6 +64,10 @@ TEST(Sizes, OfHeadsThatDoNotDivideTheWidthAreRefused) {
   EXPECT_EQ(refusal({.width = 8, .heads = 4, .head_width = -1}),
             "head_width: expected 1 or more, or width divisible by heads; found head_width -1, width 8, heads 4");
   EXPECT_EQ(refusal({.width = 9, .heads = 4, .head_width = 2}), "no error");
+}
+
+TEST(Sizes, OfANegativeValueWidthAreRefused) {
+  EXPECT_EQ(refusal({.width = 8, .heads = 2, .value_width = -1}), "value_width: expected 0 or more, found -1");
 }
 
 TEST(Sizes, OfANegativeHiddenWidthAreRefused) {

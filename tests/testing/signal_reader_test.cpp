@@ -22,7 +22,7 @@ struct Deaf : ProjectedValues {
     for (Index b = 0; b < table.sequences; ++b)
       for (Index g = 0; g < table.heads; ++g) {
         own.at(b, g) = table.at(b, g);
-        table.at(b, g).gradient = pass.kept.zeros<Scalar>(x.rows(), call.shape.kv_width()).data();
+        table.at(b, g).gradient = pass.kept.zeros<Scalar>(x.rows(), call.shape.v_width()).data();
       }
     return own;
   }

@@ -10,7 +10,7 @@ namespace {
 /// One training call of a source, by hand.
 struct Source {
   std::vector<Index> lengths = {3, 0, 2};
-  Shape shape{.width = 8, .head_width = 2, .group = 2, .heads = {0, 4}, .kv_heads = {0, 2}};
+  Shape shape{.width = 8, .head_width = 2, .value_width = 2, .group = 2, .heads = {0, 4}, .kv_heads = {0, 2}};
   SignalSource::Config config{lengths};
   SignalSource::Params<double> params{shape, config};
   NoCache cache;

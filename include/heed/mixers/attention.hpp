@@ -1,6 +1,6 @@
 // y += (A V) W_o,   A from Scores, V from Values
 //
-//   x [T x D]   A [T x S] per query head   V [S x E] per kv head   A V [T x H E]   W_o [H E x D]
+//   x [T x D]   A [T x S] per query head   V [S x E_v] per kv head   A V [T x H E_v]   W_o [H E_v x D]
 // Where the probabilities come from and where the value rows come from are two choices; the menu is their product.
 // Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.2.
 #pragma once
@@ -25,11 +25,11 @@ struct Attention {
   struct Params {
     typename Scores::template Params<Scalar> scores;
     typename Values::template Params<Scalar> values;
-    Matrix<Scalar> w_o;  // [H E x D]
+    Matrix<Scalar> w_o;  // [H E_v x D]
 
     Params() = default;
     Params(const Shape& shape, const Config& config)
-        : scores(shape, config.scores), values(shape, config.values), w_o(shape.q_width(), shape.width) {}
+        : scores(shape, config.scores), values(shape, config.values), w_o(shape.o_width(), shape.width) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       heed::visit(f, p.scores...);
@@ -66,23 +66,23 @@ struct Attention {
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config&, const CallSize& size) {
     return attend_scratch_bytes<Scalar>(size.sequences, size.rows, size.keys, shape.heads.count, shape.kv_heads.count,
-                                        shape.head_width, shape.head_width);
+                                        shape.head_width, shape.value_width);
   }
 
   template <class Scalar>
   struct Record {
     typename Scores::template Record<Scalar> scores;
     typename Values::template Record<Scalar> values;
-    HeadTable<HeadRows<Scalar>> v;  // per (sequence, kv head) [S x E]
-    const Scalar* o = nullptr;      // [T x H E]
+    HeadTable<HeadRows<Scalar>> v;  // per (sequence, kv head) [S x E_v]
+    const Scalar* o = nullptr;      // [T x H E_v]
   };
 
   template <class Scalar>
   static void apply(const Call<Attention, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> y) {
     const Pass& pass = call.pass;
     const auto a = Scores::template apply<Scalar>(scores_of(call), x);                    // per query head [T x S]
-    const auto v = Values::template apply<Scalar>(values_of(call), x);                    // per kv head [S x E]
-    MutableView<Scalar> o = pass.record().zeros<Scalar>(x.rows(), call.shape.q_width());  // [T x H E]
+    const auto v = Values::template apply<Scalar>(values_of(call), x);                    // per kv head [S x E_v]
+    MutableView<Scalar> o = pass.record().zeros<Scalar>(x.rows(), call.shape.o_width());  // [T x H E_v]
     attend(a, v, pass.rows, o, pass.workers);
     linear(o, call.params.w_o, y, pass.workers);
     call.record.v = v;
@@ -93,11 +93,11 @@ struct Attention {
   static void backward(const Call<Attention, Scalar>& call, const View<Scalar>& x, const View<Scalar>& d_y,
                        MutableView<Scalar> d_x, Params<Scalar>& gradients) {
     const Pass& pass = call.pass;
-    const Index width = call.shape.q_width();
+    const Index width = call.shape.o_width();
     const Arena::Scope scope(pass.scratch);
-    const View<Scalar> o = view_of(call.record.o, x.rows(), width, width);  // [T x H E]
+    const View<Scalar> o = view_of(call.record.o, x.rows(), width, width);  // [T x H E_v]
     // y += o w_o   =>   d_o += d_y w_o^T,  d_w_o += o^T d_y
-    MutableView<Scalar> d_o = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x H E]
+    MutableView<Scalar> d_o = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x H E_v]
     linear_backward(o, call.params.w_o, d_y, d_o, gradients.w_o, pass.workers);
     // o = a v   =>   d_a, d_v; then back through where a and v came from
     Scores::template backward<Scalar>(scores_of(call), x, call.record.v, o, view_of(d_o), d_x, gradients.scores);

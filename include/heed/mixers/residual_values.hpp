@@ -1,6 +1,6 @@
 // V = l_first V_first + l_own x W_v
 //
-//   x [T x D]   W_v [D x G E]   V_first [S x E] per kv head, as the lowest layer published it
+//   x [T x D]   W_v [D x G E_v]   V_first [S x E_v] per kv head, as the lowest layer published it
 //   The cache keeps the mixed rows, so decoding needs V_first of the new positions only.
 // Source: Zhou et al. 2024 (arXiv 2410.17897), ResFormer: eq. 7 with l_first = l_own = 1/2 fixed, and the form in which
 // both coefficients are learned for each layer, from 1/2 on.
@@ -89,11 +89,11 @@ struct ResidualValues {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_v;  // [D x G E]
+    Matrix<Scalar> w_v;  // [D x G E_v]
     typename Coefficients::template Params<Scalar> coefficients;
 
     Params() = default;
-    Params(const Shape& shape, const Config& config) : w_v(shape.width, shape.kv_width()), coefficients(config) {}
+    Params(const Shape& shape, const Config& config) : w_v(shape.width, shape.v_width()), coefficients(config) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       f("w_v", Role::matrix, p.w_v...);
@@ -105,30 +105,30 @@ struct ResidualValues {
   struct Cache {
     CachedRows<Scalar> v;
 
-    Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.head_width) {}
+    Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.value_width) {}
     template <class F, class... C>
     static void visit(F&& f, C&&... c) {
       f("v", c.v...);
     }
   };
-  static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.kv_width()}; }
+  static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.v_width()}; }
 
   template <class Scalar>
   struct Record {
-    const Scalar* v_own = nullptr;  // [T x G E]
-    Scalar* d_v = nullptr;          // [T x G E] where attention and readers above add
+    const Scalar* v_own = nullptr;  // [T x G E_v]
+    Scalar* d_v = nullptr;          // [T x G E_v] where attention and readers above add
   };
 
-  /// Returns the visible mixed rows [S x E] of every (sequence, kv head) and publishes them.
+  /// Returns the visible mixed rows [S x E_v] of every (sequence, kv head) and publishes them.
   template <class Scalar>
   static HeadTable<HeadRows<Scalar>> apply(const Call<ResidualValues, Scalar>& call, const View<Scalar>& x) {
     const Pass& pass = call.pass;
-    const Index width = call.shape.kv_width();
-    MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E]
+    const Index width = call.shape.v_width();
+    MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E_v]
     linear(x, call.params.w_v, v_own, pass.workers);
 
     const Arena::Scope scope(pass.scratch);
-    MutableView<Scalar> v = pass.scratch.matrix<Scalar>(x.rows(), width);  // [T x G E]
+    MutableView<Scalar> v = pass.scratch.matrix<Scalar>(x.rows(), width);  // [T x G E_v]
     const auto l = Coefficients::get(call.config, call.params.coefficients);
     mix(l.from_first, v_first(call), l.from_own, view_of(v_own), pass.rows, v, pass.workers);
 
@@ -136,7 +136,7 @@ struct ResidualValues {
     call.cache.v.append_to(table, pass, view_of(v));
     call.record.v_own = v_own.data();
     if (pass.training()) {
-      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E]
+      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E_v]
       set_gradients(table, pass, d_v);
       call.record.d_v = d_v.data();
     }
@@ -147,11 +147,11 @@ struct ResidualValues {
   static void backward(const Call<ResidualValues, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> d_x,
                        Params<Scalar>& gradients) {
     const Pass& pass = call.pass;
-    const Index width = call.shape.kv_width();
+    const Index width = call.shape.v_width();
     const Arena::Scope scope(pass.scratch);
-    const View<Scalar> v_own = view_of(call.record.v_own, x.rows(), width, width);                          // [T x G E]
-    const View<Scalar> d_v = view_of(static_cast<const Scalar*>(call.record.d_v), x.rows(), width, width);  // [T x G E]
-    MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);                              // [T x G E]
+    const View<Scalar> v_own = view_of(call.record.v_own, x.rows(), width, width);                          // [T x G E_v]
+    const View<Scalar> d_v = view_of(static_cast<const Scalar*>(call.record.d_v), x.rows(), width, width);  // [T x G E_v]
+    MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);                              // [T x G E_v]
     const auto l = Coefficients::get(call.config, call.params.coefficients);
     // v = l_first v_first + l_own v_own   =>   d_v_own += l_own d_v,  d_v_first += l_first d_v,  d_l_first, d_l_own
     const auto d_l =

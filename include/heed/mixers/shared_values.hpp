@@ -1,6 +1,7 @@
 // V = V_first
 //
-//   V_first [S x E] per kv head: the value rows of the lowest layer that has some. No weights, no cache: V is stored once.
+//   V_first [S x E_v] per kv head: the value rows of the lowest layer that has some. No weights, no cache: V is stored
+//   once.
 // Source: Zhou et al. 2024 (arXiv 2410.17897), SVFormer, eq. 10.
 #pragma once
 

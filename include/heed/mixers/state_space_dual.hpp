@@ -2,12 +2,12 @@
 //
 //   u = conv(x W_x)   b = conv(x W_b)   c = conv(x W_c)   z = x W_z       conv: short, causal, per channel, then SiLU
 //   dt = softplus(x W_dt + dt_bias)     a = -exp(a_log)                   one step and one decay a head
-//   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T u_t                            per head, S [N x P], P = E
+//   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T u_t                            per head, S [N x P], P = E_v
 //   s_t = c_t S_t + d u_t
 //   y += RMSNorm(s * silu(z)) W_o
 //
 //   x, y [T x D]   u, z, s [T x H P]   b, c [T x groups N]   dt [T x H]
-// A head of the layer is a head of the recurrence: P is the head width E, so that W_o keeps its shape.
+// A head of the layer is a head of the recurrence: P is the value width E_v, so that W_o keeps its shape.
 // Source: Dao and Gu 2024 (arXiv 2405.21060), section 7; in place of attention heads: Yan et al. 2024 (arXiv 2410.12850).
 #pragma once
 
@@ -62,7 +62,7 @@ struct StateSpaceDual {
     Params(const Shape& shape, const Config& config) {
       const Index D = shape.width;
       const Index H = shape.heads.count;
-      const Index inner = shape.q_width();
+      const Index inner = shape.o_width();
       const Index state = group_width(shape, config);
       w_z.resize(D, inner), w_x.resize(D, inner), w_b.resize(D, state), w_c.resize(D, state), w_dt.resize(D, H);
       conv_x.resize(config.taps, inner), conv_b.resize(config.taps, state), conv_c.resize(config.taps, state);
@@ -103,8 +103,8 @@ struct StateSpaceDual {
     }
   };
   static CachePlan plan(const Shape& shape, const Config& config) {
-    const Index channels = shape.q_width() + 2 * group_width(shape, config);
-    return {.per_state = shape.q_width() * config.state_width + (config.taps - 1) * channels};
+    const Index channels = shape.o_width() + 2 * group_width(shape, config);
+    return {.per_state = shape.o_width() * config.state_width + (config.taps - 1) * channels};
   }
 
   template <class Scalar>
@@ -126,12 +126,12 @@ struct StateSpaceDual {
                  ": groups: expected a divisor of the ", shape.heads.count, " recurrent heads, found ", config.groups);
   }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
-    return 8 * shape.q_width() + 8 * group_width(shape, config) + 8 * shape.heads.count +
+    return 8 * shape.o_width() + 8 * group_width(shape, config) + 8 * shape.heads.count +
            2 * shape.heads.count * config.state_width;
   }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
-    return ssd_job_bytes<Scalar>(size.rows, config.chunk, shape.head_width, config.state_width);
+    return ssd_job_bytes<Scalar>(size.rows, config.chunk, shape.value_width, config.state_width);
   }
 
   /// Projections by role; conv ~ U(+-1/sqrt(taps)); the step starts log-uniform in [0.001, 0.1], at least 0.0001; a ~ -U(1,
@@ -169,7 +169,7 @@ struct StateSpaceDual {
     const Params<Scalar>& p = call.params;
     const Index T = x.rows();
     const Index H = call.shape.heads.count;
-    const Index inner = call.shape.q_width();
+    const Index inner = call.shape.o_width();
     const Index state = group_width(call.shape, call.config);
     Arena& arena = pass.record();
     call.record.values.emplace(typename Record<Scalar>::Values{
@@ -202,7 +202,7 @@ struct StateSpaceDual {
     time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers);
     decay_rate(view_of(p.a_log), v.a);
 
-    const auto [before, after] = slots(call, H, 0, call.config.state_width * call.shape.head_width);
+    const auto [before, after] = slots(call, H, 0, call.config.state_width * call.shape.value_width);
     ssd(inputs_of(call), pass.rows, SsdStates<Scalar>{before, after, v.kept}, v.s, pass.workers);
     gated_rms_norm(norm_of(call), v.out, pass.workers);
     linear(v.out, p.w_o, y, pass.workers);
@@ -216,7 +216,7 @@ struct StateSpaceDual {
     const auto& v = *call.record.values;
     const Index T = x.rows();
     const Index H = call.shape.heads.count;
-    const Index inner = call.shape.q_width();
+    const Index inner = call.shape.o_width();
     const Index state = group_width(call.shape, call.config);
     const Arena::Scope scope(pass.scratch);
     const auto zeros = [&](Index rows, Index cols) { return pass.scratch.template zeros<Scalar>(rows, cols); };
@@ -280,7 +280,7 @@ struct StateSpaceDual {
   template <class Scalar>
   static HeadTable<Scalar*> make_kept(const Call<StateSpaceDual, Scalar>& call) {
     const Pass& pass = call.pass;
-    const Index size = call.config.state_width * call.shape.head_width;
+    const Index size = call.config.state_width * call.shape.value_width;
     auto kept = HeadTable<Scalar*>::make(pass.kept, pass.sequences(), call.shape.heads.count);
     for (Index b = 0; b < pass.sequences(); ++b)
       for (Index h = 0; h < call.shape.heads.count; ++h)

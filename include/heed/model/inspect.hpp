@@ -83,6 +83,7 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
   const auto bytes = static_cast<Index>(sizeof(Scalar));
   std::string text = "width " + std::to_string(shape.width) + ", " + std::to_string(shape.heads.count) + " heads, " +
                      std::to_string(shape.kv_heads.count) + " kv heads, head width " + std::to_string(shape.head_width) +
+                     (shape.value_width == shape.head_width ? "" : ", value width " + std::to_string(shape.value_width)) +
                      ", hidden " + std::to_string(shape.hidden) + "\n\n";
 
   detail::TextTable layers({"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state"});

@@ -119,8 +119,9 @@ class LayerPlan {
     Index extra = 0;
     for_each(
         [&]<class K>(std::size_t, const auto& config) { extra = (std::max)(extra, scratch_per_row<K>(shape, config)); });
-    const Index per_row =
-        8 * shape.width + 8 * shape.q_width() + 8 * shape.kv_width() + 6 * shape.hidden + 4 * shape.heads.count + extra;
+    const Index per_row = 8 * shape.width + 8 * (std::max)(shape.q_width(), shape.o_width()) +
+                          8 * (std::max)(shape.k_width(), shape.v_width()) + 6 * shape.hidden + 4 * shape.heads.count +
+                          extra;
     return static_cast<std::size_t>(rows * per_row) * sizeof(Scalar) + (std::size_t(1) << 16);
   }
   /// Bytes that the jobs of any layer take from a worker's arena at most, beyond those of products.

@@ -102,13 +102,15 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
  public:
   /// What all layers share, and what a layer has of its own: config.layer<3>().mixer...
   struct Config {
-    Index width = 0;       // D
-    Index heads = 0;       // H
-    Index kv_heads = 0;    // G; 0: H
-    Index head_width = 0;  // E; 0: D / H
-    Index hidden = 0;      // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
+    Index width = 0;        // D
+    Index heads = 0;        // H
+    Index kv_heads = 0;     // G; 0: H
+    Index head_width = 0;   // E, of queries and keys; 0: D / H
+    Index value_width = 0;  // E_v, of values; 0: E
+    Index hidden = 0;       // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
     DefaultConfigs by_kind = {};
 
+    Sizes sizes() const { return {width, heads, kv_heads, head_width, value_width, hidden}; }
     template <std::size_t number>
     auto& layer() {
       static_assert(number < list::size, "heed: this Stack has no layer of that number");
@@ -119,9 +121,7 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
 
   /// Raises ConfigError for sizes that do not fit together and for heads that a source does not publish. Weights are
   /// initialised with seed 0.
-  explicit Stack(const Config& config)
-      : layered::type(Sizes{config.width, config.heads, config.kv_heads, config.head_width, config.hidden}, places(),
-                      config.by_kind) {}
+  explicit Stack(const Config& config) : layered::type(config.sizes(), places(), config.by_kind) {}
 
   /// The layer that Tap of layer `layer` reads from.
   template <std::size_t layer, class Tap>

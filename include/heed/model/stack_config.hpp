@@ -8,11 +8,12 @@ namespace heed::inline HEED_ABI {
 
 /// What all layers share. Zero means: as stated.
 struct Sizes {
-  Index width = 0;       // D
-  Index heads = 0;       // H
-  Index kv_heads = 0;    // G; 0: H
-  Index head_width = 0;  // E; 0: D / H
-  Index hidden = 0;      // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
+  Index width = 0;        // D
+  Index heads = 0;        // H
+  Index kv_heads = 0;     // G; 0: H
+  Index head_width = 0;   // E, of queries and keys; 0: D / H
+  Index value_width = 0;  // E_v, of values; 0: E
+  Index hidden = 0;       // F, inside the feed-forward; 0: 8 D / 3 rounded up to a multiple of 16
 
   /// The shape of a whole layer. Raises ConfigError if the sizes do not fit together.
   Shape shape() const {
@@ -24,9 +25,12 @@ struct Sizes {
     HEED_EXPECTS(ConfigError, head_width > 0 || (head_width == 0 && width % heads == 0),
                  "head_width: expected 1 or more, or width divisible by heads; found head_width ", head_width, ", width ",
                  width, ", heads ", heads);
+    HEED_EXPECTS(ConfigError, value_width >= 0, "value_width: expected 0 or more, found ", value_width);
     HEED_EXPECTS(ConfigError, hidden >= 0, "hidden: expected 0 or more, found ", hidden);
+    const Index each = head_width == 0 ? width / heads : head_width;
     return {.width = width,
-            .head_width = head_width == 0 ? width / heads : head_width,
+            .head_width = each,
+            .value_width = value_width == 0 ? each : value_width,
             .group = heads / groups,
             .hidden = hidden == 0 ? (8 * width / 3 + 15) / 16 * 16 : hidden,
             .heads = {0, heads},

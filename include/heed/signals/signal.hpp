@@ -17,7 +17,7 @@ enum class Alignment {
   layer,             ///< one entry for the whole layer
 };
 
-/// The value rows that a layer attended over, after mixing: [S x E] per kv head.
+/// The value rows that a layer attended over, after mixing: [S x E_v] per kv head.
 struct values {
   static constexpr std::string_view name = "values";
   static constexpr Alignment alignment = Alignment::kv_heads;

@@ -52,7 +52,7 @@ template <class... Mixers>
 struct Layers {};
 
 struct ContractOptions {
-  Sizes sizes = {.width = 12, .heads = 4, .kv_heads = 2, .head_width = 6, .hidden = 10};
+  Sizes sizes = {.width = 12, .heads = 4, .kv_heads = 2, .head_width = 6, .value_width = 5, .hidden = 10};
   std::vector<Index> lengths = {5, 0, 1, 9};  // of the sequences of a batch
   Index splits = 4;                           // random splits tried
   Index second_kv_heads = 1;                  // of the second of two side by side; 0: that is not tried
@@ -105,7 +105,8 @@ struct Tower<Mixer, Layers<Below...>, Layers<Above...>> {
 
   template <class Scalar>
   static Static<Scalar> build(const Sizes& sizes, const typename Mixer::Config& config) {
-    typename Static<Scalar>::Config all{sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden};
+    typename Static<Scalar>::Config all{sizes.width,      sizes.heads,       sizes.kv_heads,
+                                        sizes.head_width, sizes.value_width, sizes.hidden};
     all.template layer<level>().mixer = config;
     return Static<Scalar>(all);
   }
@@ -391,7 +392,7 @@ class Laws {
     near.oracle = exact.forward(Matrix<double>(x.cast<double>()), cache);
     near.error_of_whole = Nearness::error(whole(x), near.oracle);
     const Shape& shape = model_.shape();
-    const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), x.rows()});
+    const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), shape.o_width(), x.rows()});
     near.floor = static_cast<double>(std::numeric_limits<float>::epsilon()) * static_cast<double>(longest);
     return near;
   }
@@ -422,7 +423,7 @@ inline void check_gradients(Report& report, DynamicStack<double> model, const st
   const Matrix<double> d_y = random_rows<double>(sequences.rows(), shape.width, seed, "d_y");
   auto tape = model.make_tape(sequences);
   const auto loss = [&] { return dot_loss(model.forward(x, tape), view_of(d_y)); };
-  const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), sequences.rows()});
+  const Index longest = (std::max)({shape.width, shape.hidden, shape.q_width(), shape.o_width(), sequences.rows()});
 
   static_cast<void>(loss());
   auto gradients = model.make_gradients();

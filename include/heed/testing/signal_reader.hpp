@@ -1,6 +1,6 @@
 // A layer that reads what the layer below publishes: checking gradients below it checks the echo of what was published.
 //
-//   y[t, k mod D] += cos(k + 1) v[t, k]               v [T x G E]: the values of the new rows, their heads side by side
+//   y[t, k mod D] += cos(k + 1) v[t, k]               v [T x G E_v]: the values of the new rows, their heads side by side
 //   y[t, h mod D] += sum_s cos(h + 3 s + 1) a_h[t, s]       a_h [T x S]: the probabilities of query head h
 #pragma once
 

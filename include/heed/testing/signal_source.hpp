@@ -18,7 +18,7 @@ struct SignalSource {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> values;  // [T x G E]
+    Matrix<Scalar> values;  // [T x G E_v]
     Matrix<Scalar> scores;  // [H x sum of T_b T_b], row after row of A
 
     Params() = default;
@@ -29,7 +29,7 @@ struct SignalSource {
         rows += length;
         pairs += length * length;
       }
-      values.resize(rows, shape.kv_width());
+      values.resize(rows, shape.v_width());
       scores.resize(shape.heads.count, pairs);
     }
     template <class F, class... P>
@@ -45,7 +45,7 @@ struct SignalSource {
 
   template <class Scalar>
   struct Record {
-    Scalar* d_values = nullptr;  // [T x G E]
+    Scalar* d_values = nullptr;  // [T x G E_v]
   };
 
   template <class Scalar>
@@ -55,7 +55,7 @@ struct SignalSource {
     const Matrix<Scalar>& values = call.params.values;
     for (Index b = 0; b < v.sequences; ++b)
       for (Index g = 0; g < v.heads; ++g) {
-        const Index width = call.shape.head_width;
+        const Index width = call.shape.value_width;
         v.at(b, g) = {values.data() + pass.rows.begin(b) * values.cols() + g * width,
                       nullptr,
                       pass.rows.rows(b),

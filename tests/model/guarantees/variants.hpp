@@ -16,7 +16,8 @@ using Standard = StandardAttention;
 template <class F>
 void for_each_variant(const Sizes& sizes, F&& f) {
   const auto pass = [&]<class... Mixers>(const char* name, signals<Mixers...>) {
-    f(name, Stack<float, Block<Mixers>...>({sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden}));
+    f(name, Stack<float, Block<Mixers>...>(
+                {sizes.width, sizes.heads, sizes.kv_heads, sizes.head_width, sizes.value_width, sizes.hidden}));
   };
   pass("standard", signals<Standard, Standard>());
   pass("residual values", signals<Standard, ResidualValueAttention>());
