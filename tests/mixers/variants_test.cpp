@@ -77,6 +77,22 @@ TEST(Variants, FullReuseIsStandardAttentionOfTheSameQueriesAndKeys) {
   expect_equal(found, tied(untied), tied(exact));
 }
 
+// The upper layer's keys are those of the lower one, which is what a group shares.
+TEST(Variants, SharedKeysAreStandardAttentionOfTheSameKeys) {
+  const Change same_keys = [](const std::string& name, Matrix<double>& tensor) {
+    if (name == "top.w_k") Random(7, "bottom.w_k").normal(tensor, 1 / std::sqrt(static_cast<double>(tensor.rows())));
+  };
+  const auto tied = [&](Outcome outcome) {
+    outcome.gradients.at("bottom.w_k") += outcome.gradients.at("top.w_k");
+    outcome.gradients.erase("top.w_k");
+    return outcome;
+  };
+  const Outcome untied = run<float, StandardAttention>({}, {5, 0, 9}, sizes, same_keys);
+  EXPECT_GT(untied.gradients.at("top.w_k").cwiseAbs().maxCoeff(), 0);
+  expect_equal(run<float, SharedKeyAttention>(), tied(untied),
+               tied(run<double, StandardAttention>({}, {5, 0, 9}, sizes, same_keys)));
+}
+
 TEST(Variants, AWindowAsLongAsTheSequenceIsCausal) {
   for (const Index w : {9, 10, 1000}) {
     const StandardAttention::Config windowed = {.scores = {.mask = window(w)}};
@@ -141,6 +157,10 @@ TEST(Variants, HaveTheWeightsOfTheirEquationsAndNoOthers) {
   EXPECT_EQ(tensors_of<LearnedResidualValueAttention>(), "w_q w_k w_v from_first from_own w_o");
   EXPECT_EQ(tensors_of<SharedValueAttention>(), "w_q w_k w_o");
   EXPECT_EQ(tensors_of<ScoreReuseAttention>(), "w_v w_o");
+  EXPECT_EQ(tensors_of<ScoreReuseResidualValueAttention>(), "w_v w_o");
+  EXPECT_EQ(tensors_of<ScoreReuseSharedValueAttention>(), "w_o");
+  EXPECT_EQ(tensors_of<SharedKeyAttention>(), "w_q w_v w_o");
+  EXPECT_EQ(tensors_of<SharedKeyValueAttention>(), "w_q w_o");
 }
 
 TEST(Variants, CacheWhatTheirEquationsNeedAndNoMore) {
@@ -150,6 +170,10 @@ TEST(Variants, CacheWhatTheirEquationsNeedAndNoMore) {
   EXPECT_EQ(ResidualValueAttention::plan(shape, {}).per_position, 2 * row);
   EXPECT_EQ(SharedValueAttention::plan(shape, {}).per_position, row);
   EXPECT_EQ(ScoreReuseAttention::plan(shape, {}).per_position, row);
+  EXPECT_EQ(ScoreReuseResidualValueAttention::plan(shape, {}).per_position, row);
+  EXPECT_EQ(ScoreReuseSharedValueAttention::plan(shape, {}).per_position, 0);
+  EXPECT_EQ(SharedKeyAttention::plan(shape, {}).per_position, row);
+  EXPECT_EQ(SharedKeyValueAttention::plan(shape, {}).per_position, 0);
   EXPECT_EQ(Mamba2::plan(shape, {}).per_position, 0);
 }
 

@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "residual_values.hpp"
 #include "reused_scores.hpp"
+#include "shared_keys.hpp"
 #include "shared_values.hpp"
 #include "side_by_side.hpp"
 #include "state_space_dual.hpp"
@@ -15,9 +16,16 @@ using ResidualValueAttention = Attention<ComputedScores, ResidualValues<Fixed>>;
 using LearnedResidualValueAttention = Attention<ComputedScores, ResidualValues<Learned>>;
 using SharedValueAttention = Attention<ComputedScores, SharedValues>;
 using ScoreReuseAttention = Attention<ReusedScores, ProjectedValues>;
+using ScoreReuseResidualValueAttention = Attention<ReusedScores, ResidualValues<Fixed>>;
+using ScoreReuseSharedValueAttention = Attention<ReusedScores, SharedValues>;
+using SharedKeyAttention = Attention<SharedKeys<>, ProjectedValues>;
+/// Keys of the first layer of a group, values of the first of all: SVFormer with CLA.
+using SharedKeyValueAttention = Attention<SharedKeys<>, SharedValues>;
 
 /// Some heads compute their scores, the others take those of the layer below.
 using PartialScoreReuseAttention = SideBySide<StandardAttention, ScoreReuseAttention>;
+using PartialScoreReuseResidualValueAttention = SideBySide<ResidualValueAttention, ScoreReuseResidualValueAttention>;
+using PartialScoreReuseSharedValueAttention = SideBySide<SharedValueAttention, ScoreReuseSharedValueAttention>;
 /// Some heads attend, the others recur.
 using RecurrentMixAttention = SideBySide<StandardAttention, StateSpaceDual>;
 
