@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "residual_values.hpp"
 #include "reused_scores.hpp"
+#include "selective_state.hpp"
 #include "shared_keys.hpp"
 #include "shared_values.hpp"
 #include "side_by_side.hpp"
@@ -33,6 +34,7 @@ using ResFormer = ResidualValueAttention;      // Zhou et al. 2024
 using SVFormer = SharedValueAttention;         // Zhou et al. 2024
 using ReuseTransformer = ScoreReuseAttention;  // Bhojanapalli et al. 2021
 using RecurFormer = RecurrentMixAttention;     // Yan et al. 2024
+using Mamba = SelectiveState;                  // Gu and Dao 2023
 using Mamba2 = StateSpaceDual;                 // Dao and Gu 2024
 
 }  // namespace heed::inline HEED_ABI

@@ -63,6 +63,11 @@ inline Index selective_scan_kept_states(Index rows, Index chunk) {
   return rows > 0 ? (rows - 1) / chunk : 0;
 }
 
+/// Numbers that backward takes from scratch, a row and state: what blocks of channels add to is formed by block.
+inline Index selective_scan_partials(Index C, Index groups) {
+  return 2 * (C / detail::scan_backward_channels + groups);
+}
+
 /// What the two functions below take from a worker's arena at most, for up to `rows` rows of a sequence. Sized so, arenas
 /// never grow.
 template <class Scalar>
@@ -132,7 +137,7 @@ void selective_scan(const SelectiveScanInputs<Scalar>& in, Division rows, const 
 
 /// The gradient of dot(y, d_y), added to d, for whole sequences: the state before them is zero. kept: as `selective_scan`
 /// left them; an entry is read only where selective_scan_kept_states says that there are some. scratch: what several
-/// channels add to is formed there by block of channels, 2 [C / 32 x T x N], and then added in order.
+/// channels add to is formed there by block of channels, and then added in order.
 template <class Scalar>
 void selective_scan_backward(const SelectiveScanInputs<Scalar>& in, Division rows, HeadTable<Scalar*> kept,
                              View<Scalar> d_y, SelectiveScanGradients<Scalar> d, Arena& scratch, Workers& workers) {

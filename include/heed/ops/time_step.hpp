@@ -1,9 +1,10 @@
-// The data-dependent step of a state-space head, and its decay.
+// The data-dependent steps of a recurrence, and its decays.
 //
 //   dt = softplus(raw + bias)        raw, dt [T x H]   bias [1 x H]
-//   a  = -exp(a_log)                 a, a_log [1 x H]
-// Source: Gu and Dao 2023 (arXiv 2312.00752), algorithm 2; one step and one decay a head: Dao and Gu 2024 (arXiv
-// 2405.21060).
+//   a  = -exp(a_log)                 a, a_log [N x H]
+// Mamba-1 has a step for every channel and a decay for each of its states (H: channels), Mamba-2 one step and one decay for
+// a head (N = 1).
+// Source: Gu and Dao 2023 (arXiv 2312.00752), algorithm 2; Dao and Gu 2024 (arXiv 2405.21060).
 #pragma once
 
 #include "activation.hpp"
@@ -47,16 +48,18 @@ void time_step_backward(const View<Scalar>& raw, const View<Scalar>& bias, const
 /// a = -exp(a_log)
 template <class Scalar>
 void decay_rate(const View<Scalar>& a_log, MutableView<Scalar> a) {
-  detail::transform(
-      a.cols(), a.data(), [](auto l) { return Scalar(0) - exponential(l); }, a_log.data());
+  for (Index n = 0; n < a.rows(); ++n)
+    detail::transform(
+        a.cols(), detail::row_of(a, n), [](auto l) { return Scalar(0) - exponential(l); }, detail::row_of(a_log, n));
 }
 
 /// a = -exp(a_log)   =>   d_a_log += d_a a
 template <class Scalar>
 void decay_rate_backward(const View<Scalar>& a, const View<Scalar>& d_a, MutableView<Scalar> d_a_log) {
-  detail::transform(
-      a.cols(), d_a_log.data(), [](auto d_l, auto d, auto rate) { return multiply_add(d, rate, d_l); }, d_a_log.data(),
-      d_a.data(), a.data());
+  for (Index n = 0; n < a.rows(); ++n)
+    detail::transform(
+        a.cols(), detail::row_of(d_a_log, n), [](auto d_l, auto d, auto rate) { return multiply_add(d, rate, d_l); },
+        detail::row_of(d_a_log, n), detail::row_of(d_a, n), detail::row_of(a, n));
 }
 
 }  // namespace heed::inline HEED_ABI
