@@ -176,7 +176,7 @@ struct SelectiveState {
 
     const StateTables<Scalar> h(pass, call.cache.states, state);
     selective_scan(scan_of(call), pass.rows, SelectiveScanStates<Scalar>{h.before, h.after, v.kept}, v.s, pass.workers);
-    swiglu(v.z, v.s, v.out, pass.workers);
+    glu<Silu>(v.z, v.s, v.out, pass.workers);
     linear(v.out, p.w_o, y, pass.workers);
   }
 
@@ -196,7 +196,7 @@ struct SelectiveState {
     // y += out w_o
     linear_backward(v.out, p.w_o, d_y, d_out, g.w_o, pass.workers);
     // out = s * silu(z)
-    swiglu_backward(v.z, v.s, d_out, d_z, d_s, pass.workers);
+    glu_backward<Silu>(v.z, v.s, d_out, d_z, d_s, pass.workers);
     // s_t = sum_n c_tn h_tn + d u_t,   h_tn = exp(dt_t a_n) h_{t-1,n} + dt_t u_t b_tn
     selective_scan_backward(scan_of(call), pass.rows, v.kept, view_of(d_s),
                             SelectiveScanGradients<Scalar>{d_u, d_dt, d_a, d_b, d_c, mutable_view_of(g.d)}, pass.scratch,
