@@ -18,8 +18,7 @@ using Positions = std::variant<Rotary, NoPositions>;
 
 /// Raises ConfigError if heads of this width cannot have these positions.
 inline void check_positions(const Positions& positions, Index head_width, std::string_view layer) {
-  HEED_EXPECTS(ConfigError, !std::holds_alternative<Rotary>(positions) || head_width % 2 == 0, layer,
-               ": head_width: expected an even number (rotary pairs), found ", head_width);
+  if (const auto* rotary = std::get_if<Rotary>(&positions)) check_rotary(*rotary, head_width, layer);
 }
 
 /// Turns the new rows of queries or keys in place, if positions are rotary.
