@@ -1,11 +1,16 @@
-// One variant's header, run forward.
+// One variant's header, run forward. HEED_LAYERS of them: an array, whose length costs nothing to compile.
 #include <heed/mixers/attention.hpp>
 #include <heed/mixers/computed_scores.hpp>
 #include <heed/mixers/projected_values.hpp>
 #include <heed/model/stack.hpp>
 
+#if !defined(HEED_LAYERS)
+#define HEED_LAYERS 1
+#endif
+
 using Model =
-    heed::Stack<float, heed::Repeat<4, heed::Block<heed::Attention<heed::ComputedScores, heed::ProjectedValues>>>>;
+    heed::Stack<float,
+                heed::Repeat<HEED_LAYERS, heed::Block<heed::Attention<heed::ComputedScores, heed::ProjectedValues>>>>;
 
 int main() {
   const Model model({.width = 32, .heads = 4});

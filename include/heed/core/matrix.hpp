@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cstddef>
 #include <type_traits>
 
 #include "abi.hpp"
@@ -10,6 +11,8 @@
 namespace heed::inline HEED_ABI {
 
 using Index = Eigen::Index;
+static_assert(sizeof(Index) == sizeof(std::ptrdiff_t),
+              "heed: Eigen::Index is std::ptrdiff_t; leave EIGEN_DEFAULT_DENSE_INDEX_TYPE undefined");
 
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
