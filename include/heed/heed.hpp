@@ -12,5 +12,6 @@
 #include "model/mixer_layer.hpp"
 #include "model/sampler.hpp"
 #include "model/stack.hpp"
+#include "ops/linear_attention.hpp"
 #include "training/trainer.hpp"
 #include "version.hpp"

@@ -10,6 +10,7 @@
 #include "../reference/central_difference.hpp"
 #include "../reference/executors.hpp"
 #include "../reference/selective_scan.hpp"
+#include "heed/ops/ssd.hpp"
 
 namespace heed {
 namespace {
@@ -286,6 +287,32 @@ TYPED_TEST(SelectiveScan, StaysFiniteAndExactWhereTheDecayIsExtreme) {
   expect_as_exact_as_naive(d.x, naive.x, exact.x, at.operations());
   expect_as_exact_as_naive(d.dt, naive.dt, exact.dt, at.operations());
   expect_as_exact_as_naive(d.a, naive.a, exact.a, at.operations());
+}
+
+TYPED_TEST(SelectiveScan, WithOneStepAndOneDecayIsAHeadOfMamba2) {
+  using Scalar = TypeParam;
+  using W = Wide<Scalar>;
+  const Sizes sizes{23, 9, 6};
+  Case<Scalar> at(sizes);
+  at.a.setConstant(Scalar(-0.7));
+  at.d.setConstant(at.d(0, 0));
+  for (Index i = 1; i < sizes.C; ++i) at.dt.col(i) = at.dt.col(0);
+  const Matrix<Scalar> dt = at.dt.col(0), a = at.a.col(0).row(0), d = at.d.col(0);
+  const SsdInputs<Scalar> head{.x = view_of(at.x),
+                               .dt = view_of(dt),
+                               .a = view_of(a),
+                               .b = view_of(at.b),
+                               .c = view_of(at.c),
+                               .d = view_of(d),
+                               .chunk = 8};
+  Workers workers;
+  Matrix<Scalar> of_head(sizes.T, sizes.C);
+  ssd(head, Sequences({sizes.T}), SsdStates<Scalar>{}, mutable_view_of(of_head), workers);
+  const Matrix<Scalar> zero = Matrix<Scalar>::Zero(sizes.N, sizes.C);
+  const Matrix<W> exact = reference::selective_scan<W>(at.template as<W>(), zero.template cast<W>()).y;
+  const Matrix<Scalar> naive = reference::selective_scan<Scalar>(at, zero).y;
+  expect_as_exact_as_naive(forward(at, Sequences({sizes.T}), 8), naive, exact, at.operations());
+  expect_as_exact_as_naive(of_head, naive, exact, at.operations());
 }
 
 TYPED_TEST(SelectiveScan, NeedsNoChannels) {
