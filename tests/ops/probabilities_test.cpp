@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <heed/ops/probabilities.hpp>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -55,6 +56,31 @@ TEST(Probabilities, RowsReadBackAsWrittenWhereTheyAreVisible) {
   EXPECT_EQ(kept(0, 1), 2.0f);
 }
 
+TEST(Probabilities, AreWrittenInBothIntervalsOfAMask) {
+  heed::Arena arena;
+  const Kept kept = Kept::make(arena, 1, 6, heed::streaming(2, 2), 5, false);
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  kept.write_row(0, values.data());
+  std::vector<float> row(6);
+  kept.read_row(0, row.data());
+  EXPECT_EQ(row, (std::vector<float>{1, 2, 0, 0, 5, 6}));
+}
+
+TEST(Probabilities, AreNotWrittenWhereABiasHides) {
+  heed::Arena arena;
+  const float added[] = {0, -std::numeric_limits<float>::infinity(), 3};
+  const bool shown[] = {true, true, false};
+  const Kept kept = Kept::make(arena, 1, 3, heed::causal(), 2, true, {.added = added, .shown = shown});
+  const std::vector<float> values = {1, 2, 3};
+  kept.write_row(0, values.data());
+  kept.add_gradient_row(0, values.data());
+  std::vector<float> row(3);
+  kept.read_row(0, row.data());
+  EXPECT_EQ(row, (std::vector<float>{1, 0, 0}));
+  kept.read_gradient_row(0, row.data());
+  EXPECT_EQ(row, (std::vector<float>{1, 0, 0}));
+}
+
 TEST(Probabilities, TakeFromTheArenaWhatTheySay) {
   heed::Arena arena(Kept::bytes(7, 9, true));
   Kept::make(arena, 7, 9, heed::causal(), 2, true);
@@ -65,7 +91,7 @@ TEST(Probabilities, AreCutToTheKeysOfTheMask) {
   heed::Arena arena;
   const Kept kept = Kept::make(arena, 3, 2, heed::causal(), -1, false);  // the first row sees nothing
   EXPECT_TRUE(kept.visible(0).empty());
-  EXPECT_EQ(kept.visible(2), (heed::Interval{0, 2}));
+  EXPECT_EQ(kept.visible(2).parts[1], (heed::Interval{0, 2}));
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ struct HeadRows {
   Index width = 0;
   Index stride = 0;
   Index gradient_stride = 0;
-  // Rows stored in 16 bits are in `narrow` instead of `data`, equally far apart; they have no gradient.
+  // Rows stored in 16 bits are in `narrow` instead of `data`, equally far apart. Their gradient is not narrow.
   Storage storage = Storage::arithmetic;
   const std::uint16_t* narrow = nullptr;  // [rows x width]
 

@@ -2,7 +2,8 @@
 //
 //   o[:, h] += A_h V_{h / g}             o [T x H*E_v], V [S x E_v], g = H / G query heads for each key/value head
 //
-//   Computed    A = softmax(mask(scale Q K^T)), formed in tiles and never whole: memory is linear in S
+//   Computed    A = softmax(mask(scale Q K^T)), formed in tiles and never whole: memory is linear in S; options, off unless
+//               set: soft-cap, ALiBi, biases, sinks, positions that are not S - T
 //   Given       A is somebody else's, kept as Probabilities
 //
 // New row i is at position i + past, past = S - T (bottom-right), and may be negative: a row that sees nothing yields zero,
@@ -19,7 +20,7 @@
 
 namespace heed::inline HEED_ABI {
 
-/// The operand A = softmax(mask(scale Q K^T)).
+/// The operand A = softmax(mask(biases + soft-cap(scale Q K^T))).
 template <class Scalar>
 struct Computed {
   View<Scalar> q;                 // [T x H*E], packed rows
@@ -46,6 +47,13 @@ struct Given {
 
 namespace detail {
 
+/// The position of a sequence's row 0.
+template <class Scalar>
+Index position_of(const Computed<Scalar>& a, Division rows, Index sequence) {
+  if (a.offsets != nullptr) return a.offsets[sequence];
+  return a.k.at(sequence, 0).rows - rows.rows(sequence);
+}
+
 template <class Scalar>
 QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<Scalar>>& v, Division rows, Index sequence,
                             Index kv_head) {
@@ -54,13 +62,26 @@ QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<
   group.v = v.at(sequence, kv_head);
   group.heads = a.log_sum_exp.cols() / v.heads;
   group.rows = rows.rows(sequence);
-  group.past = group.k.rows - group.rows;
+  group.past = position_of(a, rows, sequence);
   group.q = a.q.data() + rows.begin(sequence) * a.q.outerStride() + kv_head * group.heads * group.k.width;
   group.q_stride = a.q.outerStride();
   group.mask = a.mask;
   group.scale = a.scale;
-  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, kv_head * group.heads);
+  const Index head = kv_head * group.heads;
+  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, head);
+  group.soft_cap = a.soft_cap;
+  if (a.slopes != nullptr) group.slopes = a.slopes + head;
+  if (a.bias.heads > 0) group.bias = &a.bias.at(sequence, head);
+  if (a.sinks != nullptr) group.sinks = a.sinks + head;
   return group;
+}
+
+template <class Scalar>
+bool has_bias_gradient(const Computed<Scalar>& a) {
+  for (Index b = 0; b < a.bias.sequences; ++b)
+    for (Index h = 0; h < a.bias.heads; ++h)
+      if (a.bias.at(b, h).gradient != nullptr) return true;
+  return false;
 }
 
 }  // namespace detail
@@ -91,7 +112,7 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
         [&](Index b) {
           const Index keys = a.k.at(b, 0).rows;
           const bool few = are_few<Scalar>(heads * rows.rows(b));
-          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, keys - rows.rows(b), a.mask);
+          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
         },
         size_of);
     Scalar* partials = shared.take<Scalar>(all.partial);
@@ -105,9 +126,9 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
       Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
                                       : scratch.take<Scalar>(size);
       const auto out = Partial<Scalar>::at(partial, heads * count);
-      const Interval keys = plan.blocks > 1
-                                ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
-                                : plan.cut(job.cut);
+      const Intervals keys = plan.blocks > 1
+                                 ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
+                                 : plan.cut(job.cut);
       if (plan.few)
         attend_few(group, keys, out, scratch);
       else
@@ -126,29 +147,41 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
   });
 }
 
-/// o = attend(a, v)  =>  adds to d_q, k.gradient and v.gradient. Gradients that kept heads of a.probabilities hold (their
-/// echo, from layers above) join.
+/// o = attend(a, v)  =>  adds to d_q, k.gradient and v.gradient, to d_sinks and the gradients of biases where there are
+/// any. Gradients that kept heads of a.probabilities hold (their echo, from layers above) join.
 ///   o      [T x H*E_v]   what attend added in forward
 ///   d_q    [T x H*E]
 template <class Scalar>
 void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> o,
                      View<Scalar> d_o, MutableView<Scalar> d_q, Workers& workers) {
   using namespace detail;
-  if (v.heads == 0) return;
+  if (v.heads == 0 || v.sequences == 0) return;
   const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
-  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
-    const Index b = index / v.heads, kv_head = index % v.heads;
-    const auto group = group_of(a, v, rows, b, kv_head);
-    const auto part = [&](const auto& x, Index width) {
-      return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
+  const Index heads = a.log_sum_exp.cols();
+  const bool of_sinks = a.sinks != nullptr && a.d_sinks != nullptr;
+  workers.run(1, [&](Index, Arena& shared) {
+    Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(v.sequences * heads) : nullptr;  // [B x H]
+    const auto of_kv_head = [&](Index index, Arena& scratch) {
+      const Index b = index / v.heads, kv_head = index % v.heads;
+      const auto group = group_of(a, v, rows, b, kv_head);
+      const auto part = [&](const auto& x, Index width) {
+        return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
+      };
+      const GroupGradients<Scalar> d{part(log_sum_exp, 1), part(o, group.v.width), part(d_o, group.v.width),
+                                     part(d_q, group.k.width),
+                                     of_sinks ? d_sinks + b * heads + kv_head * group.heads : nullptr};
+      const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
+      for (Index row = 0; row < group.rows; row += block) {
+        const Arena::Scope scope(scratch);
+        attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
+      }
     };
-    const GroupGradients<Scalar> d{part(log_sum_exp, 1), part(o, group.v.width), part(d_o, group.v.width),
-                                   part(d_q, group.k.width)};
-    const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
-    for (Index row = 0; row < group.rows; row += block) {
-      const Arena::Scope scope(scratch);
-      attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
-    }
+    // Entries may share the gradient of a bias: then all that adds to it goes one after another.
+    if (has_bias_gradient(a))
+      for (Index index = 0; index < v.sequences * v.heads; ++index) of_kv_head(index, shared);
+    else
+      workers.run(v.sequences * v.heads, of_kv_head);
+    for (Index i = 0; of_sinks && i < v.sequences * heads; ++i) a.d_sinks[i % heads] += d_sinks[i];
   });
 }
 
@@ -189,7 +222,7 @@ void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows
         const Index stride = plan.cuts > 1 ? width : o.outerStride();
         Scalar* out = plan.cuts > 1 ? partial_of(job, plan, h) : rows_of_o(job.sequence, head) + row * stride;
         if (plan.few)
-          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride);
+          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride, scratch);
         else
           give_tiled(kept, v.at(job.sequence, job.kv_head), row, count, plan.cut(job.cut), out, stride, scratch);
       }
@@ -242,10 +275,11 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const Index partial = Partial<Scalar>::size(group * block, value_width);
   const Index few = (std::min)(group * rows, Index(full_width<Scalar>));  // rows, at most
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
-                             2 * bytes(attend_tile_keys * lanes) + 4 * bytes(lanes) + bytes(partial) +
-                             bytes(few * attend_cut_keys) + bytes(few * key_width);
+                             3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
+                             bytes(few * attend_cut_keys) + bytes(few * key_width) + bytes(attend_cut_keys) +
+                             bytes(attend_tile_keys * key_width) + bytes(attend_tile_keys * value_width);
   const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
-  const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) +
+  const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
   return of_job + shared;
 }

@@ -6,6 +6,7 @@
 
 #include <Eigen/Core>
 #include <cmath>
+#include <initializer_list>
 
 #include "../core/matrix.hpp"
 
@@ -75,6 +76,32 @@ struct Lanes {
     const Packet lowest = Eigen::internal::pset1<Packet>(sizeof(Scalar) == 4 ? Scalar(-87) : Scalar(-708));
     const Packet zero = Eigen::internal::pset1<Packet>(Scalar(0));
     return {Eigen::internal::pselect(Eigen::internal::pcmp_lt(x.raw, lowest), zero, Eigen::internal::pexp(x.raw))};
+  }
+  friend Lanes magnitude(Lanes x) { return {Eigen::internal::pabs(x.raw)}; }
+
+  /// tanh(x), to a few units of the last place also near zero, where 1 - e^-2x would cancel. NaN stays NaN.
+  ///   |x| < 0.625    x + x^3 R(x^2), R a polynomial in float and a ratio of two in double
+  ///   else           sign(x) (1 - e) / (1 + e),  e = e^-2|x|
+  ///   source         S. Moshier, Cephes, tanh.c and tanhf.c
+  friend Lanes hyperbolic_tangent(Lanes x) {
+    const auto horner = [](Lanes at, std::initializer_list<double> coefficients) {
+      Lanes sum = all(Scalar(0));
+      for (const double c : coefficients) sum = multiply_add(sum, at, all(static_cast<Scalar>(c)));
+      return sum;
+    };
+    const Lanes square = x * x;
+    const Lanes ratio =
+        sizeof(Scalar) == 4
+            ? horner(square, {-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1})
+            : horner(square, {-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3}) /
+                  horner(square, {1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3});
+    const Lanes near = multiply_add(x * square, ratio, x);
+    const Lanes e = exponential(Scalar(-2) * magnitude(x));
+    const Lanes far = (Scalar(1) - e) / (Scalar(1) + e);
+    const Packet negative = Eigen::internal::pcmp_lt(x.raw, Eigen::internal::pset1<Packet>(Scalar(0)));
+    const Packet signed_far = Eigen::internal::pselect(negative, (Scalar(0) - far).raw, far.raw);
+    const Packet is_near = Eigen::internal::pcmp_lt(magnitude(x).raw, Eigen::internal::pset1<Packet>(Scalar(0.625)));
+    return {Eigen::internal::pselect(is_near, near.raw, signed_far)};
   }
   /// sigma(x) = 1 / (1 + e^-x)
   friend Lanes logistic(Lanes x) { return Scalar(1) / (Scalar(1) + exponential(Scalar(0) - x)); }

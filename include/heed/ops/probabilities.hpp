@@ -8,6 +8,7 @@
 
 #include "../core/arena.hpp"
 #include "mask.hpp"
+#include "score_bias.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -17,8 +18,10 @@ class Probabilities {
   /// No rows: not kept.
   Probabilities() = default;
 
-  /// All zero, in the arena. T new rows over S keys; `past` is the position of row 0, S - T.
-  static Probabilities make(Arena& arena, Index rows, Index keys, Mask mask, Index past, bool with_gradient) {
+  /// All zero, in the arena. T new rows over S keys; `past` is the position of row 0, S - T unless the operand has offsets;
+  /// `bias` is the operand's, where it has any: pairs that it hides stay zero.
+  static Probabilities make(Arena& arena, Index rows, Index keys, const Mask& mask, Index past, bool with_gradient,
+                            const ScoreBias<Scalar>& bias = {}) {
     Probabilities made;
     made.by_key_ = arena.take_zeroed<Scalar>(keys * rows);
     if (with_gradient) made.gradient_ = arena.take_zeroed<Scalar>(keys * rows);
@@ -26,6 +29,7 @@ class Probabilities {
     made.keys_ = keys;
     made.past_ = past;
     made.mask_ = mask;
+    made.bias_ = bias;
     return made;
   }
   /// What `make` takes from the arena.
@@ -38,10 +42,12 @@ class Probabilities {
   bool kept() const { return rows_ > 0; }
   bool has_gradient() const { return gradient_ != nullptr; }
 
-  Mask mask() const { return mask_; }
+  const Mask& mask() const { return mask_; }
   Index past() const { return past_; }
-  /// The keys that `row` sees. All others are zero, and so are their gradients.
-  Interval visible(Index row) const { return mask_.visible(past_ + row, keys_); }
+  /// The keys that the mask lets `row` see. All others are zero, and so are their gradients.
+  Intervals visible(Index row) const { return mask_.visible(past_ + row, keys_); }
+  /// What hides pairs beside the mask.
+  const ScoreBias<Scalar>& bias() const { return bias_; }
 
   Scalar operator()(Index row, Index key) const { return by_key_[key * rows_ + row]; }
   Scalar gradient(Index row, Index key) const { return gradient_[key * rows_ + row]; }
@@ -55,12 +61,10 @@ class Probabilities {
   }
   /// For whoever forms probabilities in another way: the visible part of `values` [S] becomes row `row`.
   void write_row(Index row, const Scalar* values) const {
-    const Interval seen = visible(row);
-    for (Index key = seen.begin; key < seen.end; ++key) by_key_[key * rows_ + row] = values[key];
+    for_each_seen(row, [&](Index key) { by_key_[key * rows_ + row] = values[key]; });
   }
   void add_gradient_row(Index row, const Scalar* values) const {
-    const Interval seen = visible(row);
-    for (Index key = seen.begin; key < seen.end; ++key) gradient_[key * rows_ + row] += values[key];
+    for_each_seen(row, [&](Index key) { gradient_[key * rows_ + row] += values[key]; });
   }
 
   /// The storage, for kernels: [S x T], its rows T apart.
@@ -68,12 +72,20 @@ class Probabilities {
   Scalar* gradient_by_key() const { return gradient_; }
 
  private:
+  template <class F>
+  void for_each_seen(Index row, F&& f) const {
+    for (const Interval part : visible(row))
+      for (Index key = part.begin; key < part.end; ++key)
+        if (!bias_.hides(row, key)) f(key);
+  }
+
   Scalar* by_key_ = nullptr;
   Scalar* gradient_ = nullptr;
   Index rows_ = 0;
   Index keys_ = 0;
   Index past_ = 0;
   Mask mask_ = {};
+  ScoreBias<Scalar> bias_ = {};
 };
 
 }  // namespace heed::inline HEED_ABI

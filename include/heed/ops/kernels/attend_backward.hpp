@@ -1,10 +1,12 @@
 // The backward of attention, for the query heads of one kv head: the tiles of the forward once more.
 //
 //   P^T = exp(scale K Q^T - lse)     dP^T = V dO^T + echo^T     D = rowsum(dO o O) + rowsum(P o echo)
-//   dS  = scale P o (dP - D)         dV += P^T dO               dK += dS^T Q               dQ += dS K
+//   dZ  = P o (dP - D)               dV += P^T dO               dK += dS^T Q               dQ += dS K
+//   dS  = scale dZ                   d_bias += dZ               d_sink -= sum_i e^(sink - lse_i) D_i
+//   dS  = scale dZ (1 - tanh^2)      under a soft-cap
 //
 // Source: Dao 2023 (arXiv 2307.08691), algorithm 2. D is rowsum(P o dP); the echo, the gradient of kept probabilities, adds
-// its part.
+// its part. A sink is a key whose value is zero: its dP is zero.
 #pragma once
 
 #include "attend_tiles.hpp"
@@ -18,6 +20,7 @@ struct GroupGradients {
   View<Scalar> o;            // [T x heads*E_v]
   View<Scalar> d_o;          // [T x heads*E_v]
   MutableView<Scalar> d_q;   // [T x heads*E]
+  Scalar* d_sinks;           // [heads], or none
 };
 
 /// d_x[keys] [keys x width] += tile [keys x lanes] y, y having the heads' columns side by side, each [rows x width].
@@ -32,12 +35,45 @@ void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& 
 /// D [lanes] += rowsum(P o echo) over what head h's rows [row, row + s.rows) see.
 template <class Scalar>
 void add_echo_sums(Scalar* sums, const Probabilities<Scalar>& kept, Index row, const Stacked& s) {
-  const Interval keys = s.visible(kept.keys());
-  for (Index key = keys.begin; key < keys.end; ++key) {
-    const Interval seen = s.seen_by(key);
-    const Scalar* p = kept.by_key() + key * kept.rows() + row;
-    const Scalar* echo = kept.gradient_by_key() + key * kept.rows() + row;
-    for (Index i = seen.begin; i < seen.end; ++i) sums[i] += p[i] * echo[i];
+  for (const Interval keys : s.visible(kept.keys()))
+    for (Index key = keys.begin; key < keys.end; ++key) {
+      const Interval seen = s.seen_by(key);
+      const Scalar* p = kept.by_key() + key * kept.rows() + row;
+      const Scalar* echo = kept.gradient_by_key() + key * kept.rows() + row;
+      for (Index i = seen.begin; i < seen.end; ++i) sums[i] += p[i] * echo[i];
+    }
+}
+
+/// The rest of dS where logits were altered: d_z [keys x lanes] holds P o (dP - D). Adds to the gradients of the biases.
+///   derivative   [keys x lanes] 1 - tanh^2, under a soft-cap
+template <class Scalar>
+void alter_tile_backward(Scalar* d_z, Scalar* p, const QueryGroup<Scalar>& group, const Stacked& s, Index row,
+                         Interval keys, Coverage coverage, const Scalar* derivative) {
+  // What is hidden may be NaN so far: before it is added, and after it has met a derivative that is NaN too.
+  const auto hide_all = [&](Scalar* tile) {
+    if (coverage == Coverage::partial) hide(tile, s, keys, Scalar(0));
+    for (Index h = 0; group.bias != nullptr && h < s.heads; ++h)
+      for_each_hidden(group.bias[h], h, s, row, keys, [&](Index lane, Index j) { tile[j * s.lanes + lane] = Scalar(0); });
+  };
+  hide_all(p);
+  hide_all(d_z);
+  for (Index h = 0; group.bias != nullptr && h < s.heads; ++h) {
+    const ScoreBias<Scalar>& bias = group.bias[h];
+    if (bias.gradient == nullptr) continue;
+    for (Index i = 0; i < s.rows; ++i) {
+      Scalar* d_bias = bias.gradient + (row + i) * bias.gradient_stride + keys.begin;
+      for (Index j = 0; j < keys.size(); ++j) d_bias[j] += d_z[j * s.lanes + h * s.rows + i];
+    }
+  }
+  const Index n = keys.size() * s.lanes;
+  const auto scale = Lanes<Scalar>::all(group.scale);
+  if (group.soft_cap > 0) {
+    transform(
+        n, d_z, [&](auto x, auto slope) { return scale * (x * slope); }, d_z, derivative);
+    hide_all(d_z);
+  } else {
+    transform(
+        n, d_z, [&](auto x) { return scale * x; }, d_z);
   }
 }
 
@@ -55,7 +91,11 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
   Scalar* p = scratch.take<Scalar>(attend_tile_keys * s.lanes);    // [keys x lanes]
   Scalar* d_s = scratch.take<Scalar>(attend_tile_keys * s.lanes);  // [keys x lanes]
   Scalar* subtract = scratch.take_zeroed<Scalar>(s.lanes);
-  Scalar* sums = scratch.take_zeroed<Scalar>(s.lanes);  // D
+  Scalar* sums = scratch.take_zeroed<Scalar>(s.lanes);                                                   // D
+  Scalar* derivative = group.soft_cap > 0 ? scratch.take<Scalar>(attend_tile_keys * s.lanes) : nullptr;  // [keys x lanes]
+  Scalar* k_buffer = take_buffer(k, scratch);
+  Scalar* v_buffer = take_buffer(v, scratch);
+  const auto lanes = LaneSlopes<Scalar>::make(group, s, scratch);
   pack_lanes(q, s, q_rows, group.q_stride, k.width, group.scale);
   pack_lanes(d_o, s, d_o_rows, d.d_o.outerStride(), v.width, Scalar(1));
   const auto has_echo = [&](Index h) { return group.keeps(h) && group.kept[h].has_gradient(); };
@@ -66,6 +106,9 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
                                 d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
     }
     if (has_echo(h)) add_echo_sums(sums + h * count, group.kept[h], row, s);
+    // p_sink = e^(sink - lse), dP_sink = 0   =>   d_sink = sum_i p_sink (0 - D_i)
+    for (Index i = 0; d.d_sinks != nullptr && i < count; ++i)
+      d.d_sinks[h] -= std::exp(group.sinks[h] - subtract[h * count + i]) * sums[h * count + i];
   }
   // As in add_values: where the mask cuts through a tile, what is not finite meets visible pairs only.
   const Interval all_rows{0, count};
@@ -73,8 +116,11 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
                            is_finite(d_o_rows, d.d_o.outerStride(), group.heads * v.width, all_rows);
 
   for_each_tile(s, s.visible(k.rows), [&](Interval keys, Coverage coverage) {
-    product_tile(p, k, keys, q, s.lanes);
-    product_tile(d_s, v, keys, d_o, s.lanes);
+    const Strided<Scalar> k_rows = rows_in(k, keys, k_buffer);
+    product_tile(p, k_rows, keys.size(), k.width, q, s.lanes);
+    product_tile(d_s, rows_in(v, keys, v_buffer), keys.size(), v.width, d_o, s.lanes);
+    if (group.alters_logits()) alter_tile(p, group, s, row, keys, lanes, derivative);
+    const Scalar scale = group.alters_logits() ? Scalar(1) : group.scale;
     for (Index j = 0; j < keys.size(); ++j) {
       Scalar* p_j = p + j * s.lanes;
       Scalar* d_s_j = d_s + j * s.lanes;
@@ -86,30 +132,33 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
       transform(
           s.lanes, p_j, [](auto x, auto lse) { return exponential(x - lse); }, p_j, subtract);
       transform(
-          s.lanes, d_s_j, [&](auto d_p, auto a, auto sum) { return group.scale * (a * (d_p - sum)); }, d_s_j, p_j, sums);
+          s.lanes, d_s_j, [&](auto d_p, auto a, auto sum) { return scale * (a * (d_p - sum)); }, d_s_j, p_j, sums);
     }
-    if (coverage == Coverage::partial) {
+    if (group.alters_logits()) {
+      alter_tile_backward(d_s, p, group, s, row, keys, coverage, derivative);
+    } else if (coverage == Coverage::partial) {
       hide(p, s, keys, Scalar(0));
       hide(d_s, s, keys, Scalar(0));
     }
     Scalar* d_v = v.gradient + keys.begin * v.gradient_stride;
     Scalar* d_k = k.gradient + keys.begin * k.gradient_stride;
-    if (coverage == Coverage::all || (finite_rows && is_finite(k.data, k.stride, k.width, keys))) {
+    if ((coverage == Coverage::all && group.bias == nullptr) ||
+        (finite_rows && is_finite(k_rows.data, k_rows.row, k.width, Interval{0, keys.size()}))) {
       add_rows(d_v, v.gradient_stride, p, s, d_o_rows, d.d_o.outerStride(), v.width, keys.size());
       add_rows(d_k, k.gradient_stride, d_s, s, q_rows, group.q_stride, k.width, keys.size());
-      accumulate(d_q, s.lanes, Strided<Scalar>{k.data + keys.begin * k.stride, 1, k.stride}, d_s, s.lanes, k.width, s.lanes,
-                 keys.size());
+      accumulate(d_q, s.lanes, Strided<Scalar>{k_rows.data, 1, k_rows.row}, d_s, s.lanes, k.width, s.lanes, keys.size());
       return;
     }
     for (Index j = 0; j < keys.size(); ++j) {
       const Interval seen = s.seen_by(keys.begin + j);
       for (Index h = 0; h < s.heads; ++h)
         for (Index i = seen.begin; i < seen.end; ++i) {
+          if (group.hides(h, row + i, keys.begin + j)) continue;
           const Index lane = h * count + i;
           const Scalar p_ij = p[j * s.lanes + lane], d_s_ij = d_s[j * s.lanes + lane];
           add_scaled(d_v + j * v.gradient_stride, p_ij, d_o_rows + i * d.d_o.outerStride() + h * v.width, v.width);
           add_scaled(d_k + j * k.gradient_stride, d_s_ij, q_rows + i * group.q_stride + h * k.width, k.width);
-          for (Index e = 0; e < k.width; ++e) d_q[e * s.lanes + lane] += d_s_ij * k.data[(keys.begin + j) * k.stride + e];
+          for (Index e = 0; e < k.width; ++e) d_q[e * s.lanes + lane] += d_s_ij * k_rows.data[j * k_rows.row + e];
         }
     }
   });

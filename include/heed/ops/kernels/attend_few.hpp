@@ -64,38 +64,127 @@ void add_weighted_rows(Scalar* o, const Scalar* weights, const Scalar* v, Index 
   if (e < width) accumulate(o + e, width, Strided<Scalar>{weights, 0, 1}, v + e, stride, 1, width - e, keys);
 }
 
+/// The part of a group's scores and values that belongs to one interval of keys: their columns lie from `column` on.
+struct FewColumns {
+  Interval keys;
+  Index column;
+};
+
+/// S[:, columns] = Q K^T, altered. q is [heads*T x E], scaled; scores are [heads*T x n]. Tile by tile, so that all rows
+/// find a tile's keys where the first has brought them.
+template <class Scalar>
+void score_few(Scalar* scores, Index n, const QueryGroup<Scalar>& group, const FewColumns& part, const Scalar* q,
+               Arena& scratch) {
+  const Arena::Scope scope(scratch);
+  const HeadRows<Scalar>& k = group.k;
+  const Index rows = group.heads * group.rows;
+  Scalar* buffer = take_buffer(k, scratch);
+  for (Index key = part.keys.begin; key < part.keys.end; key += attend_tile_keys) {
+    const Interval tile{key, (std::min)(key + attend_tile_keys, part.keys.end)};
+    const Strided<Scalar> of_tile = rows_in(k, tile, buffer);
+    accumulate_dots(scores + part.column + key - part.keys.begin, n, q, k.width, of_tile.data, of_tile.row, rows,
+                    tile.size(), k.width);
+  }
+  if (!group.alters_logits()) return;
+  Scalar* distance = group.slopes == nullptr ? nullptr : scratch.take<Scalar>(part.keys.size());
+  for (Index i = 0; i < group.rows; ++i) {
+    for (Index j = 0; distance != nullptr && j < part.keys.size(); ++j) {
+      const Index ahead = part.keys.begin + j - (group.past + i);
+      distance[j] = static_cast<Scalar>(ahead < 0 ? -ahead : ahead);
+    }
+    for (Index h = 0; h < group.heads; ++h)
+      alter_row(scores + (h * group.rows + i) * n + part.column, group, h, i, part.keys, distance);
+  }
+}
+
+/// Writes -inf where row i does not see the keys; z are the row's scores of the part.
+template <class Scalar>
+void hide_few(Scalar* z, const QueryGroup<Scalar>& group, Index i, Interval keys) {
+  Index hidden = keys.begin;  // from here to the next key that is seen
+  const auto hide_until = [&](Index key) {
+    if (hidden < key) std::fill(z + hidden - keys.begin, z + key - keys.begin, -std::numeric_limits<Scalar>::infinity());
+  };
+  for (const Interval seen : group.mask.visible(group.past + i, group.k.rows).cut(keys.begin, keys.end)) {
+    if (seen.empty()) continue;
+    hide_until(seen.begin);
+    hidden = seen.end;
+  }
+  hide_until(keys.end);
+}
+
+/// O [heads*T x E_v] += P[:, columns] V. Each row takes exactly the values it sees: those that all see together, the rest
+/// by itself.
+template <class Scalar>
+void add_few_values(Scalar* o, const Scalar* p, Index n, const QueryGroup<Scalar>& group, const FewColumns& part,
+                    Arena& scratch) {
+  const Arena::Scope scope(scratch);
+  const HeadRows<Scalar>& v = group.v;
+  const Index rows = group.heads * group.rows, fours = rows / 4 * 4;
+  Scalar* buffer = take_buffer(v, scratch);
+  const auto seen_by = [&](Index i) { return group.mask.visible(group.past + i, group.k.rows); };
+  Interval common = part.keys;  // seen by every row
+  for (Index i = 0; i < group.rows; ++i) common = common.cut(seen_by(i).parts[1].begin, seen_by(i).parts[1].end);
+
+  for (Index begin = part.keys.begin; begin < part.keys.end; begin += attend_tile_keys) {
+    const Interval tile{begin, (std::min)(begin + attend_tile_keys, part.keys.end)};
+    const Strided<Scalar> values = rows_in(v, tile, buffer);
+    const auto value_of = [&](Index key) { return values.data + (key - tile.begin) * values.row; };
+    const Scalar* weights = p + part.column - part.keys.begin;  // of key 0
+    const auto add_to_row = [&](Index row, Interval keys) {
+      if (!keys.empty())
+        add_weighted_rows(o + row * v.width, weights + row * n + keys.begin, value_of(keys.begin), values.row, v.width,
+                          keys.size());
+    };
+    if (group.bias != nullptr && !is_finite(values.data, values.row, v.width, Interval{0, tile.size()})) {
+      for (Index row = 0; row < rows; ++row)
+        for (const Interval seen : seen_by(row % group.rows).cut(tile.begin, tile.end))
+          for (Index key = seen.begin; key < seen.end; ++key)
+            if (!group.hides(row / group.rows, row % group.rows, key)) add_to_row(row, Interval{key, key + 1});
+      continue;
+    }
+    const Interval together = common.cut(tile.begin, tile.end);
+    if (!together.empty()) {
+      accumulate(o, v.width, Strided<Scalar>{weights + together.begin, n, 1}, value_of(together.begin), values.row, fours,
+                 v.width, together.size());
+      for (Index row = fours; row < rows; ++row) add_to_row(row, together);
+    }
+    for (Index row = 0; row < rows; ++row)
+      for (const Interval seen : seen_by(row % group.rows).cut(tile.begin, tile.end)) {
+        if (common.empty()) {
+          add_to_row(row, seen);
+          continue;
+        }
+        add_to_row(row, Interval{seen.begin, (std::min)(seen.end, common.begin)});
+        add_to_row(row, Interval{(std::max)(seen.begin, common.end), seen.end});
+      }
+  }
+}
+
 /// All rows of every head of the group over `keys`, which hold every key of theirs that some row sees. The logits of kept
 /// heads are left in their storage.
 template <class Scalar>
-void attend_few(const QueryGroup<Scalar>& group, Interval keys, Partial<Scalar> out, Arena& scratch) {
-  const HeadRows<Scalar>&k = group.k, &v = group.v;
-  const Index n = keys.size(), rows = group.heads * group.rows;
-  Scalar* q = scratch.take<Scalar>(rows * k.width);        // [heads*T x E], scaled
+void attend_few(const QueryGroup<Scalar>& group, const Intervals& keys, Partial<Scalar> out, Arena& scratch) {
+  const Index n = keys.size(), rows = group.heads * group.rows, width = group.k.width;
+  const FewColumns parts[] = {{keys.parts[0], 0}, {keys.parts[1], keys.parts[0].size()}};
+  Scalar* q = scratch.take<Scalar>(rows * width);          // [heads*T x E], scaled
   Scalar* scores = scratch.take_zeroed<Scalar>(rows * n);  // [heads*T x n]
   for (Index h = 0; h < group.heads; ++h)
     for (Index i = 0; i < group.rows; ++i)
       transform(
-          k.width, q + (h * group.rows + i) * k.width, [&](auto x) { return group.scale * x; },
-          group.q + i * group.q_stride + h * k.width);
-  // Tile by tile, so that all rows find a tile's keys, and later its values, where the first has brought them.
-  for (Index j = 0; j < n; j += attend_tile_keys)
-    accumulate_dots(scores + j, n, q, k.width, k.data + (keys.begin + j) * k.stride, k.stride, rows,
-                    (std::min)(attend_tile_keys, n - j), k.width);
+          width, q + (h * group.rows + i) * width, [&](auto x) { return group.scale * x; },
+          group.q + i * group.q_stride + h * width);
+  for (const FewColumns& part : parts) score_few(scores, n, group, part, q, scratch);
 
-  const auto seen_by = [&](Index i) {  // within `keys`, from its begin
-    const Interval seen = group.mask.visible(group.past + i, k.rows).cut(keys.begin, keys.end);
-    return Interval{seen.begin - keys.begin, seen.end - keys.begin};
-  };
-  Interval common{0, n};  // seen by every row
-  for (Index i = 0; i < group.rows; ++i) common = common.cut(seen_by(i).begin, seen_by(i).end);
   for (Index h = 0; h < group.heads; ++h)
     for (Index i = 0; i < group.rows; ++i) {
       const Index row = h * group.rows + i;
       Scalar* s = scores + row * n;
-      std::fill(s, s + seen_by(i).begin, -std::numeric_limits<Scalar>::infinity());
-      std::fill(s + seen_by(i).end, s + n, -std::numeric_limits<Scalar>::infinity());
-      if (group.keeps(h))
-        for (Index j = 0; j < n; ++j) group.kept[h].by_key()[(keys.begin + j) * group.rows + i] = s[j];
+      for (const FewColumns& part : parts) {
+        hide_few(s + part.column, group, i, part.keys);
+        if (group.keeps(h))
+          for (Index j = 0; j < part.keys.size(); ++j)
+            group.kept[h].by_key()[(part.keys.begin + j) * group.rows + i] = s[part.column + j];
+      }
       const Scalar m = highest(s, n, std::numeric_limits<Scalar>::lowest());
       transform(
           n, s, [&](auto x) { return exponential(x - Lanes<Scalar>::all(m)); }, s);
@@ -104,25 +193,8 @@ void attend_few(const QueryGroup<Scalar>& group, Interval keys, Partial<Scalar> 
           n, [](auto x) { return x; }, s);
     }
 
-  // Each row takes exactly the values it sees: those that all see together, the rest, at the edges, by itself.
-  const Scalar* values = v.data + keys.begin * v.stride;
-  const Index fours = rows / 4 * 4;
-  std::fill_n(out.o, rows * v.width, Scalar(0));
-  const auto add_to_row = [&](Index row, Index begin, Index end) {
-    if (begin < end)
-      add_weighted_rows(out.o + row * v.width, scores + row * n + begin, values + begin * v.stride, v.stride, v.width,
-                        end - begin);
-  };
-  for (Index j = common.begin; j < common.end; j += attend_tile_keys) {
-    const Index end = (std::min)(j + attend_tile_keys, common.end);
-    accumulate(out.o, v.width, Strided<Scalar>{scores + j, n, 1}, values + j * v.stride, v.stride, fours, v.width, end - j);
-    for (Index row = fours; row < rows; ++row) add_to_row(row, j, end);
-  }
-  for (Index row = 0; row < rows; ++row) {
-    const Interval seen = seen_by(row % group.rows);
-    add_to_row(row, seen.begin, (std::min)(seen.end, common.begin));
-    add_to_row(row, (std::max)(seen.begin, common.end), seen.end);
-  }
+  std::fill_n(out.o, rows * group.v.width, Scalar(0));
+  for (const FewColumns& part : parts) add_few_values(out.o, scores, n, group, part, scratch);
 }
 
 }  // namespace heed::inline HEED_ABI::detail

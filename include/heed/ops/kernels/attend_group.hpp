@@ -8,6 +8,7 @@
 #include "../../core/head_table.hpp"
 #include "../lanes.hpp"
 #include "../probabilities.hpp"
+#include "../product.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -31,7 +32,16 @@ struct QueryGroup {
   Scalar scale = 0;
   const Probabilities<Scalar>* kept = nullptr;  // one per head, those without rows are not kept; or none at all
 
+  // Options, off as they stand here; see Computed.
+  Scalar soft_cap = 0;
+  const Scalar* slopes = nullptr;           // [heads]
+  const ScoreBias<Scalar>* bias = nullptr;  // one per head
+  const Scalar* sinks = nullptr;            // [heads]
+
   bool keeps(Index head) const { return kept != nullptr && kept[head].kept(); }
+  /// Something happens to logits before the softmax.
+  bool alters_logits() const { return soft_cap > 0 || slopes != nullptr || bias != nullptr; }
+  bool hides(Index head, Index row, Index key) const { return bias != nullptr && bias[head].hides(row, key); }
 };
 
 /// The query rows in the lanes: lane h rows + i is row i of head h; `lanes` is padded to whole packets.
@@ -44,9 +54,7 @@ struct Stacked {
 
   Coverage coverage(Interval keys) const { return mask.coverage(position, position + rows - 1, keys.begin, keys.end - 1); }
   /// Every key that some row sees is in it.
-  Interval visible(Index keys) const {
-    return {mask.visible(position, keys).begin, mask.visible(position + rows - 1, keys).end};
-  }
+  Intervals visible(Index keys) const { return mask.visible(position, position + rows - 1, keys); }
   /// The rows, of each head, that see the key.
   Interval seen_by(Index key) const {
     const Interval positions = mask.seen_by(key, position, position + rows - 1);
@@ -55,9 +63,24 @@ struct Stacked {
 };
 
 template <class Scalar>
-Stacked stacked(Index heads, Index rows, Index position, Mask mask) {
+Stacked stacked(Index heads, Index rows, Index position, const Mask& mask) {
   constexpr Index width = full_width<Scalar>;
   return {heads, rows, position, (heads * rows + width - 1) / width * width, mask};
+}
+
+/// Rows [keys] of x, in the arithmetic scalar: where they lie, or widened into buffer [keys x width].
+template <class Scalar>
+Strided<Scalar> rows_in(const HeadRows<Scalar>& x, Interval keys, Scalar* buffer) {
+  if (x.storage == Storage::arithmetic) return {x.data + keys.begin * x.stride, x.stride, 1};
+  for (Index i = 0; i < keys.size(); ++i)
+    widen(x.storage, x.narrow + (keys.begin + i) * x.stride, x.width, buffer + i * x.width);
+  return {buffer, x.width, 1};
+}
+
+/// The buffer that rows_in needs for a tile; none where rows are not widened.
+template <class Scalar>
+Scalar* take_buffer(const HeadRows<Scalar>& x, Arena& scratch) {
+  return x.storage == Storage::arithmetic ? nullptr : scratch.take<Scalar>(attend_tile_keys * x.width);
 }
 
 /// What is known of a block's rows after some of their keys: maximum and sum of exponentials [heads*rows], and the
@@ -80,8 +103,9 @@ Scalar subtrahend(Scalar log_sum_exp) {
 }
 
 /// Merges the `cuts` partials of rows [row, row + count): o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
-/// l_c. Then the logits in the storage of kept heads become probabilities.
-///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively
+/// l_c, to which a sink s adds e^(s - m). Then the logits in the storage of kept heads become probabilities.
+///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively; a sink is
+///           a state without output
 template <class Scalar>
 void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar* partials, Index cuts, Scalar* o,
                  Index o_stride, Scalar* log_sum_exp, Index log_sum_exp_stride, Arena& scratch) {
@@ -93,7 +117,9 @@ void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar
       const auto partial = [&](Index c) { return Partial<Scalar>::at(partials + c * size, stacked_rows); };
       Scalar m = partial(0).maximum[at], l = 0;
       for (Index c = 1; c < cuts; ++c) m = (std::max)(m, partial(c).maximum[at]);
+      if (group.sinks != nullptr) m = (std::max)(m, group.sinks[h]);
       for (Index c = 0; c < cuts; ++c) l += std::exp(partial(c).maximum[at] - m) * partial(c).sum[at];
+      if (group.sinks != nullptr) l += std::exp(group.sinks[h] - m);
       log_sum_exp[i * log_sum_exp_stride + h] = l == 0 ? -std::numeric_limits<Scalar>::infinity() : m + std::log(l);
       if (l == 0) continue;
       for (Index c = 0; c < cuts; ++c)
@@ -102,21 +128,22 @@ void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar
     }
 
   Scalar* subtract = scratch.take<Scalar>(count);
-  const Interval keys = stacked<Scalar>(1, count, group.past + row, group.mask).visible(group.k.rows);
+  const Intervals visible = stacked<Scalar>(1, count, group.past + row, group.mask).visible(group.k.rows);
   for (Index h = 0; h < group.heads; ++h) {
     if (!group.keeps(h)) continue;
     for (Index i = 0; i < count; ++i) subtract[i] = subtrahend(log_sum_exp[i * log_sum_exp_stride + h]);
     Scalar* kept = group.kept[h].by_key() + row;
-    if (group.rows == 1)  // all keys side by side
-      transform(
-          keys.size(), kept + keys.begin, [&](auto s) { return exponential(s - decltype(s)::all(*subtract)); },
-          kept + keys.begin);
-    else
-      for (Index key = keys.begin; key < keys.end; ++key) {
-        Scalar* of_key = kept + key * group.rows;
+    for (const Interval keys : visible)
+      if (group.rows == 1)  // all keys side by side
         transform(
-            count, of_key, [](auto s, auto lse) { return exponential(s - lse); }, of_key, subtract);
-      }
+            keys.size(), kept + keys.begin, [&](auto s) { return exponential(s - decltype(s)::all(*subtract)); },
+            kept + keys.begin);
+      else
+        for (Index key = keys.begin; key < keys.end; ++key) {
+          Scalar* of_key = kept + key * group.rows;
+          transform(
+              count, of_key, [](auto s, auto lse) { return exponential(s - lse); }, of_key, subtract);
+        }
   }
 }
 

@@ -15,29 +15,29 @@ struct AttendPlan {
   Index rows = 0;
   Index block = 1;   // query rows of one block
   Index blocks = 0;  // of query rows
-  Interval keys;     // cut into `cuts` if there is but one block
+  Intervals keys;    // cut into `cuts` if there is but one block
   Index cuts = 1;
   bool few = false;     // rows: along the head instead of in tiles
   Index first_job = 0;  // of the sequence, its kv heads after one another
   Index first_partial = 0;
 
   Index jobs() const { return blocks * cuts; }
-  Interval cut(Index i) const {
+  Intervals cut(Index i) const {
     const Index size = (keys.size() + cuts - 1) / cuts;
-    return Interval{keys.begin + i * size, keys.begin + (i + 1) * size}.cut(keys.begin, keys.end);
+    return keys.slice(i * size, (i + 1) * size);
   }
 };
 
 /// For `stack` query heads side by side in a block.
 template <class Scalar>
-AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index past, Mask mask) {
+AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index past, const Mask& mask) {
   AttendPlan plan;
   plan.rows = rows;
   if (rows == 0) return plan;
   plan.few = few;
   plan.block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / stack));
   plan.blocks = (rows + plan.block - 1) / plan.block;
-  plan.keys = {0, keys};
+  plan.keys = bidirectional().visible(0, keys);
   if (plan.few) plan.block = rows, plan.blocks = 1;
   if (plan.blocks == 1) {
     plan.keys = stacked<Scalar>(stack, rows, past, mask).visible(keys);

@@ -13,19 +13,19 @@
 #include <cmath>
 #include <limits>
 
-#include "../product.hpp"
-#include "attend_group.hpp"
+#include "attend_logits.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
 /// f(keys, coverage) for every tile of `keys` in which some row sees some key.
 template <class F>
-void for_each_tile(const Stacked& s, Interval keys, F&& f) {
-  for (Index begin = keys.begin; begin < keys.end; begin += attend_tile_keys) {
-    const Interval tile{begin, (std::min)(begin + attend_tile_keys, keys.end)};
-    const Coverage coverage = s.coverage(tile);
-    if (coverage != Coverage::none) f(tile, coverage);
-  }
+void for_each_tile(const Stacked& s, const Intervals& keys, F&& f) {
+  for (const Interval part : keys)
+    for (Index begin = part.begin; begin < part.end; begin += attend_tile_keys) {
+      const Interval tile{begin, (std::min)(begin + attend_tile_keys, part.end)};
+      const Coverage coverage = s.coverage(tile);
+      if (coverage != Coverage::none) f(tile, coverage);
+    }
 }
 
 /// f(i, e) for i < rows, e < width: eight rows at a time, since a column of many far-apart rows falls out of the cache
@@ -73,12 +73,11 @@ void hide(Scalar* tile, const Stacked& s, Interval keys, Scalar value) {
   }
 }
 
-/// tile [keys x lanes] = x[keys] [keys x width]  packed [width x lanes]
+/// tile [keys x lanes] = x [keys x width]  packed [width x lanes]
 template <class Scalar>
-void product_tile(Scalar* tile, const HeadRows<Scalar>& x, Interval keys, const Scalar* packed, Index lanes) {
-  std::fill_n(tile, keys.size() * lanes, Scalar(0));
-  accumulate(tile, lanes, Strided<Scalar>{x.data + keys.begin * x.stride, x.stride, 1}, packed, lanes, keys.size(), lanes,
-             x.width);
+void product_tile(Scalar* tile, Strided<Scalar> x, Index keys, Index width, const Scalar* packed, Index lanes) {
+  std::fill_n(tile, keys * lanes, Scalar(0));
+  accumulate(tile, lanes, x, packed, lanes, keys, lanes, width);
 }
 
 /// No NaN and no infinity among rows [begin, end) of x.
@@ -91,23 +90,26 @@ bool is_finite(const Scalar* x, Index stride, Index width, Interval rows) {
   return zero == Scalar(0);
 }
 
-/// O^T [E_v x lanes] += V[keys]^T P^T, where p is [keys x lanes], with or without the padding.
+/// O^T [E_v x lanes] += V^T P^T, where v is [keys x width] and p [keys x lanes], with or without the padding.
 ///
-/// A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where the mask cuts through the tile, only visible pairs
-/// are multiplied, so that what a row does not see cannot reach it.
-template <class Scalar>
-void add_values(Scalar* o, const View<Scalar>& p, const Stacked& s, const HeadRows<Scalar>& v, Interval keys,
-                Coverage coverage) {
-  if (coverage == Coverage::all || is_finite(v.data, v.stride, v.width, keys)) {
-    accumulate(o, s.lanes, Strided<Scalar>{v.data + keys.begin * v.stride, 1, v.stride}, p.data(), p.outerStride(), v.width,
-               p.cols(), keys.size());
+/// A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where `coverage` is not all, only visible pairs are
+/// multiplied, so that what a row does not see cannot reach it. hides(h, i, key) tells what is hidden beside the mask.
+template <class Scalar, class Hides>
+void add_values(Scalar* o, const View<Scalar>& p, const Stacked& s, Strided<Scalar> v, Index width, Interval keys,
+                Coverage coverage, Hides&& hides) {
+  if (coverage == Coverage::all || is_finite(v.data, v.row, width, Interval{0, keys.size()})) {
+    accumulate(o, s.lanes, Strided<Scalar>{v.data, 1, v.row}, p.data(), p.outerStride(), width, p.cols(), keys.size());
     return;
   }
   for (Index key = keys.begin; key < keys.end; ++key) {
     const Interval seen = s.seen_by(key);
+    const Scalar* v_j = v.data + (key - keys.begin) * v.row;
     for (Index h = 0; h < s.heads; ++h)
-      for (Index i = h * s.rows + seen.begin; i < h * s.rows + seen.end; ++i)
-        for (Index e = 0; e < v.width; ++e) o[e * s.lanes + i] += p(key - keys.begin, i) * v.data[key * v.stride + e];
+      for (Index i = seen.begin; i < seen.end; ++i) {
+        if (hides(h, i, key)) continue;
+        const Index lane = h * s.rows + i;
+        for (Index e = 0; e < width; ++e) o[e * s.lanes + lane] += p(key - keys.begin, lane) * v_j[e];
+      }
   }
 }
 
@@ -152,7 +154,7 @@ void softmax_tile(Scalar* tile, Index keys, Index lanes, Scalar* m, Scalar* l, S
 
 /// Rows [row, row + count) of every head of the group over `keys`. The logits of kept heads are left in their storage.
 template <class Scalar>
-void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, Interval keys, Partial<Scalar> out,
+void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, const Intervals& keys, Partial<Scalar> out,
                   Arena& scratch) {
   const Stacked s = stacked<Scalar>(group.heads, count, group.past + row, group.mask);
   const Index width = group.k.width, value_width = group.v.width;
@@ -162,12 +164,16 @@ void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, Inter
   Scalar* m = scratch.take<Scalar>(s.lanes);
   Scalar* l = scratch.take_zeroed<Scalar>(s.lanes);
   Scalar* rescale = scratch.take<Scalar>(s.lanes);
+  Scalar* k_buffer = take_buffer(group.k, scratch);
+  Scalar* v_buffer = take_buffer(group.v, scratch);
+  const auto lanes = LaneSlopes<Scalar>::make(group, s, scratch);
   std::fill_n(m, s.lanes, std::numeric_limits<Scalar>::lowest());
   pack_lanes(q, s, group.q + row * group.q_stride, group.q_stride, width, group.scale);
 
   bool first = true;
   for_each_tile(s, keys, [&](Interval in_tile, Coverage coverage) {
-    product_tile(tile, group.k, in_tile, q, s.lanes);
+    product_tile(tile, rows_in(group.k, in_tile, k_buffer), in_tile.size(), width, q, s.lanes);
+    if (group.alters_logits()) alter_tile(tile, group, s, row, in_tile, lanes);
     if (coverage == Coverage::partial) hide(tile, s, in_tile, -std::numeric_limits<Scalar>::infinity());
     for (Index h = 0; h < group.heads; ++h)
       if (group.keeps(h))
@@ -180,7 +186,9 @@ void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, Inter
         transform(
             s.lanes, o + e * s.lanes, [](auto x, auto y) { return x * y; }, o + e * s.lanes, rescale);
     first = false;
-    add_values(o, view_of<Scalar>(tile, in_tile.size(), s.lanes, s.lanes), s, group.v, in_tile, coverage);
+    add_values(o, view_of<Scalar>(tile, in_tile.size(), s.lanes, s.lanes), s, rows_in(group.v, in_tile, v_buffer),
+               value_width, in_tile, group.bias == nullptr ? coverage : Coverage::partial,
+               [&](Index h, Index i, Index key) { return group.hides(h, row + i, key); });
   });
 
   std::copy_n(m, group.heads * count, out.maximum);
