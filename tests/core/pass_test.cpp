@@ -13,7 +13,7 @@ struct Circumstances {
   Arena scratch;
   Workers workers;
 
-  Pass pass(Purpose purpose) { return {rows.division(), past, slots, purpose, kept, scratch, workers}; }
+  Pass pass(Purpose purpose) { return {rows.division(), past, {slots}, purpose, kept, scratch, workers}; }
 };
 
 TEST(Pass, SeesWhatIsCachedAndWhatIsNew) {

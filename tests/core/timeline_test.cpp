@@ -86,13 +86,13 @@ TEST(Timeline, RowsBeyondTheCapacityAreRefusedAndNothingChanges) {
 TEST(Timeline, RollbackGoesBackToTheMark) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {3, 5});
-  const Index read = timeline.slots()[0].read;
+  const Index read = timeline.current_slot(0);
   const Mark mark = timeline.checkpoint();
   feed(timeline, {2, 1});
   feed(timeline, {1, 1});
   ASSERT_TRUE(timeline.rollback(mark));
   EXPECT_EQ(lengths(timeline), (Lengths{3, 5}));
-  EXPECT_EQ(timeline.slots()[0].read, read);
+  EXPECT_EQ(timeline.current_slot(0), read);
 }
 
 TEST(Timeline, AMarkServesMoreThanOnce) {
@@ -217,14 +217,14 @@ TEST(Timeline, WithoutStatesAnyShorterLengthWillDo) {
 TEST(Timeline, WithStatesASequenceIsCutWhereACheckpointWasTaken) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {3, 5});
-  const Index read = timeline.slots()[1].read;
+  const Index read = timeline.current_slot(1);
   static_cast<void>(timeline.checkpoint());
   feed(timeline, {1, 4});
   EXPECT_FALSE(timeline.truncate(1, 6));
   EXPECT_EQ(lengths(timeline), (Lengths{4, 9}));
   ASSERT_TRUE(timeline.truncate(1, 5));
   EXPECT_EQ(lengths(timeline), (Lengths{4, 5}));
-  EXPECT_EQ(timeline.slots()[1].read, read);
+  EXPECT_EQ(timeline.current_slot(1), read);
 }
 
 TEST(Timeline, LengthsThatAreNotThereAreRefused) {
@@ -240,6 +240,41 @@ TEST(Timeline, LengthsThatAreNotThereAreRefused) {
 TEST(Timeline, WithoutStatesThereAreNoSlots) {
   EXPECT_EQ(timeline_of(3, false).slot_count(), 0);
   EXPECT_EQ(timeline_of(3, true).slot_count(), 5);
+  EXPECT_EQ(Timeline(capacities, 3, false, 4).slot_count(), 0);
+  EXPECT_EQ(Timeline(capacities, 3, true, 4).slot_count(), 3 + 2 * 5);
+}
+
+TEST(Timeline, GoesBackAsManyRowsAsItKeepsRecentStates) {
+  Timeline timeline(capacities, 0, true, 3);
+  feed(timeline, {9, 1});
+  feed(timeline, {1, 1});
+  EXPECT_FALSE(timeline.truncate(0, 6));
+  EXPECT_TRUE(timeline.can_truncate(0, 7));
+  ASSERT_TRUE(timeline.truncate(0, 8));
+  ASSERT_TRUE(timeline.truncate(0, 7));
+  EXPECT_FALSE(timeline.truncate(0, 6)) << "what was before the last four positions is gone";
+  ASSERT_TRUE(timeline.truncate(1, 1));
+  EXPECT_EQ(lengths(timeline), (Lengths{7, 1}));
+}
+
+TEST(Timeline, ACallThatWritesItsLastStateAloneLeavesNoneToGoBackTo) {
+  Timeline timeline(capacities, 0, true, 3);
+  feed(timeline, {1, 1});
+  timeline.open(1);
+  timeline.advance(Sequences{2, 1});
+  EXPECT_FALSE(timeline.can_truncate(0, 1)) << "there is no state of 2 positions, so those before are not recent";
+  EXPECT_TRUE(timeline.can_truncate(1, 1));
+}
+
+TEST(Timeline, ARollbackKeepsTheRecentStatesBeforeTheMark) {
+  Timeline timeline(capacities, 1, true, 3);
+  feed(timeline, {4, 4});
+  const Mark mark = timeline.checkpoint();
+  feed(timeline, {1, 3});
+  ASSERT_TRUE(timeline.rollback(mark));
+  EXPECT_TRUE(timeline.can_truncate(0, 2)) << "4, 3 and 2 are of the last four";
+  EXPECT_FALSE(timeline.can_truncate(0, 1));
+  EXPECT_FALSE(timeline.can_truncate(1, 3)) << "of the last four positions only 4 is left";
 }
 
 TEST(Timeline, ACallNeverWritesToASlotThatIsStillNeeded) {
@@ -251,10 +286,10 @@ TEST(Timeline, ACallNeverWritesToASlotThatIsStillNeeded) {
     if (timeline.length(0) == timeline.capacity(0)) {
       ASSERT_TRUE(timeline.truncate(0, 0) && timeline.truncate(1, 0));
     }
-    const Index read = timeline.slots()[0].read;
+    const Index read = timeline.current_slot(0);
     const bool past = timeline.length(0) > 0;
     timeline.open();
-    const Index write = timeline.slots()[0].write;
+    const Index write = timeline.slots_for(Sequences{1, 1}).whole[0].write;
     EXPECT_GE(write, 0);
     EXPECT_LT(write, timeline.slot_count());
     if (past) {
@@ -267,12 +302,12 @@ TEST(Timeline, ACallNeverWritesToASlotThatIsStillNeeded) {
     timeline.advance(Sequences{1, 1});
     if (random.next() % 3 == 0) {
       const Mark mark = timeline.checkpoint();
-      marks.emplace_back(mark, timeline.slots()[0].read);
+      marks.emplace_back(mark, timeline.current_slot(0));
     }
     if (random.next() % 5 == 0 && !marks.empty()) {
       const auto& [mark, slot] = marks[random.next() % marks.size()];
       if (timeline.rollback(mark)) {
-        EXPECT_EQ(timeline.slots()[0].read, slot);
+        EXPECT_EQ(timeline.current_slot(0), slot);
       }
     }
   }
@@ -281,35 +316,32 @@ TEST(Timeline, ACallNeverWritesToASlotThatIsStillNeeded) {
 TEST(Timeline, ASequenceWithoutRowsKeepsTheSlotItReads) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {2, 2});
-  const Index read = timeline.slots()[1].read;
+  const Index read = timeline.current_slot(1);
   feed(timeline, {1, 0});
-  EXPECT_EQ(timeline.slots()[1].read, read);
+  EXPECT_EQ(timeline.current_slot(1), read);
   feed(timeline, {0, 1});
-  EXPECT_NE(timeline.slots()[1].read, read);
+  EXPECT_NE(timeline.current_slot(1), read);
 }
 
 TEST(Timeline, SlicesOfACallShareTheSlotTheyWriteTo) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {2, 2});
   timeline.open();
-  const Index write = timeline.slots()[0].write;
+  const Index write = timeline.slots_for(Sequences{1, 0}).whole[0].write;
   timeline.advance(Sequences{1, 0});
-  EXPECT_EQ(timeline.slots()[0].read, write);
-  EXPECT_EQ(timeline.slots()[0].write, write);
+  EXPECT_EQ(timeline.current_slot(0), write);
+  EXPECT_EQ(timeline.slots_for(Sequences{1, 0}).whole[0].write, write);
 }
 
 TEST(Timeline, ACallThatFailedIsTakenBack) {
   Timeline timeline = timeline_of(1, true);
   feed(timeline, {2, 2});
-  const Index read = timeline.slots()[0].read;
-  std::array<Index, 2> saved_lengths;
-  std::array<StateSlots, 2> saved_slots;
-  timeline.save_to(saved_lengths, saved_slots);
+  const Index read = timeline.current_slot(0);
   timeline.open();
   timeline.advance(Sequences{1, 1});  // the first slice; the second fails
-  timeline.restore(saved_lengths, saved_slots);
+  timeline.undo();
   EXPECT_EQ(lengths(timeline), (Lengths{2, 2}));
-  EXPECT_EQ(timeline.slots()[0].read, read);
+  EXPECT_EQ(timeline.current_slot(0), read);
 }
 
 TEST(Timeline, AForkAndItsOriginTakeTheSameMarksBackwards) {
@@ -359,8 +391,9 @@ TEST(Timeline, AlwaysReadsTheStateOfTheTextSoFar) {
   constexpr Index capacity = 300;
   Random random(5);
   const auto draw = [&](Index n) { return static_cast<Index>(random.next() % static_cast<std::uint64_t>(n)); };
-  for (Index checkpoints = 0; checkpoints < 4; ++checkpoints) {
-    Timeline timeline(std::vector<Index>(B, capacity), checkpoints, true);
+  for (const auto& [checkpoints, recent_states] :
+       std::vector<std::pair<Index, Index>>{{0, 0}, {1, 0}, {2, 0}, {3, 0}, {0, 1}, {1, 2}, {3, 4}}) {
+    Timeline timeline(std::vector<Index>(B, capacity), checkpoints, true, recent_states);
     struct Remembered {
       Mark mark;
       std::vector<std::string> texts;
@@ -378,19 +411,29 @@ TEST(Timeline, AlwaysReadsTheStateOfTheTextSoFar) {
       std::vector<Index> rows;
       for (std::size_t b = 0; b < B; ++b)
         rows.push_back((std::min)(draw(4), capacity - timeline.length(static_cast<Index>(b))));
-      std::vector<Index> kept_lengths(B);
-      std::vector<StateSlots> kept_slots(B);
-      timeline.save_to(kept_lengths, kept_slots);
+      std::vector<Index> second(B);  // slice
+      for (std::size_t b = 0; b < B; ++b) rows[b] -= second[b] = draw(rows[b] + 1);
       timeline.open();
-      for (std::size_t b = 0; b < B; ++b) {
-        const StateSlots slot = timeline.slots()[b];
-        std::string text = timeline.length(static_cast<Index>(b)) > 0 ? slots[b][static_cast<std::size_t>(slot.read)] : "";
-        for (Index i = 0; i < rows[b]; ++i) text += static_cast<char>('a' + draw(26));
-        slots[b][static_cast<std::size_t>(slot.write)] = fails ? "torn" : text;
-        if (!fails) texts[b] = text;
+      for (const auto& slice : {rows, second}) {
+        const CallSlots now = timeline.slots_for(Sequences(slice));
+        for (std::size_t b = 0; b < B; ++b) {
+          const auto sequence = static_cast<Index>(b);
+          const auto slot = [&](Index place) -> std::string& { return slots[b][static_cast<std::size_t>(place)]; };
+          std::string text = timeline.length(sequence) > 0 ? slot(now.whole[b].read) : "";
+          const Index states = (std::min)(slice[b], now.states);
+          for (Index i = 0; i < slice[b]; ++i) {
+            text += static_cast<char>('a' + draw(26));
+            const Index state = i - (slice[b] - states);
+            if (state >= 0) slot(now.at(sequence, state)) = fails ? "torn" : text;
+          }
+          if (slice[b] > 0) {
+            ASSERT_EQ(slot(now.whole[b].write), fails ? "torn" : text);
+          }
+          if (!fails) texts[b] = text;
+        }
+        timeline.advance(Sequences(slice));
       }
-      timeline.advance(Sequences(rows));
-      if (fails) timeline.restore(kept_lengths, kept_slots);
+      if (fails) timeline.undo();
       ++calls;
     };
     for (int step = 0; step < 4000; ++step) {
@@ -416,7 +459,8 @@ TEST(Timeline, AlwaysReadsTheStateOfTheTextSoFar) {
         if (can) texts[at] = past.texts[at];
         rollbacks += can;
       } else {
-        const Index anywhere = draw(4) == 0 ? 0 : draw(timeline.length(b) + 1);
+        const Index back = draw((std::min)(timeline.length(b), recent_states + 1) + 1);
+        const Index anywhere = draw(4) == 0 ? 0 : timeline.length(b) - back;
         const Index length = action == 10 ? static_cast<Index>(recent().texts[at].size()) : anywhere;
         const bool can = timeline.can_truncate(b, length);
         ASSERT_EQ(timeline.truncate(b, length), can);
@@ -426,7 +470,8 @@ TEST(Timeline, AlwaysReadsTheStateOfTheTextSoFar) {
       for (std::size_t i = 0; i < B; ++i) {
         ASSERT_EQ(timeline.length(static_cast<Index>(i)), static_cast<Index>(texts[i].size())) << "step " << step;
         if (!texts[i].empty()) {
-          ASSERT_EQ(slots[i][static_cast<std::size_t>(timeline.slots()[i].read)], texts[i]) << "step " << step;
+          ASSERT_EQ(slots[i][static_cast<std::size_t>(timeline.current_slot(static_cast<Index>(i)))], texts[i])
+              << "step " << step;
         }
       }
     }

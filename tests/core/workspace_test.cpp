@@ -71,22 +71,22 @@ TEST(Workspace, RowsCountOnceThePassIsCommitted) {
 TEST(Workspace, APassThatIsNotCommittedChangesNothing) {
   Workspace work({.sequences = 2, .positions = 9});
   feed(work, {3, 2});
-  const Index read = work.timeline.slots()[0].read;
+  const Index read = work.timeline.current_slot(0);
   static_cast<void>(work.begin(Sequences({6, 7})));
   const Pass again = work.begin(Sequences({1, 1}));
   EXPECT_EQ(again.past[0], 3);
   EXPECT_EQ(again.past[1], 2);
-  EXPECT_EQ(again.slots[0].read, read);
+  EXPECT_EQ(again.states.whole[0].read, read);
 }
 
 TEST(Workspace, APassWritesItsStatesBesideThoseItReads) {
   Workspace work({.sequences = 1, .positions = 9, .checkpoints = 1});
   for (int call = 0; call < 4; ++call) {
     const Pass pass = work.begin(Sequences({1}));
-    EXPECT_NE(pass.slots[0].read, pass.slots[0].write);
-    const Index written = pass.slots[0].write;
+    EXPECT_NE(pass.states.whole[0].read, pass.states.whole[0].write);
+    const Index written = pass.states.whole[0].write;
     work.commit();
-    EXPECT_EQ(work.timeline.slots()[0].read, written);
+    EXPECT_EQ(work.timeline.current_slot(0), written);
   }
 }
 
@@ -164,18 +164,16 @@ TEST(Workspace, PartOfRowsDividesASliceAsTheWhole) {
 TEST(WorkspaceAllOrNothing, TakesBackTheSlicesOfACallThatFailed) {
   Workspace work({.sequences = 2, .positions = 9, .checkpoints = 1});
   feed(work, {3, 2});
-  const StateSlots before = work.timeline.slots()[0];
+  const Index before = work.timeline.current_slot(0);
   {
     const Workspace::AllOrNothing call(work);
-    work.open();
     work.timeline.advance(Sequences({1, 0}));
     work.timeline.advance(Sequences({1, 4}));
     EXPECT_EQ(work.timeline.length(1), 6);
   }
   EXPECT_EQ(work.timeline.length(0), 3);
   EXPECT_EQ(work.timeline.length(1), 2);
-  EXPECT_EQ(work.timeline.slots()[0].read, before.read);
-  EXPECT_EQ(work.timeline.slots()[0].write, before.write);
+  EXPECT_EQ(work.timeline.current_slot(0), before);
 }
 
 TEST(WorkspaceAllOrNothing, TakesThemBackWhenAnErrorPassesThrough) {

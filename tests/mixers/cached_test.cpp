@@ -21,7 +21,8 @@ struct Calls {
 
   template <class F>
   void feed(const Sequences& rows, F&& f) {
-    const Pass pass{rows.division(), timeline.lengths(), timeline.slots(), Purpose::inference, kept, scratch, workers};
+    const Pass pass{rows.division(), timeline.lengths(), timeline.slots_for(rows), Purpose::inference, kept, scratch,
+                    workers};
     f(pass);
     timeline.advance(rows);
   }

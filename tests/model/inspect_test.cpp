@@ -86,17 +86,22 @@ TEST(PlannedCacheBytes, AreAllocatedBytes) {
   for (const Index sequences : {1, 3})
     for (const Index positions : {1, 7, 64})
       for (const Index checkpoints : {0, 1, 4})
-        EXPECT_EQ(model.make_cache({.sequences = sequences, .positions = positions, .checkpoints = checkpoints}).bytes(),
-                  planned_cache_bytes(model, positions, sequences, checkpoints))
-            << sequences << " sequences, " << positions << " positions, " << checkpoints << " checkpoints";
+        for (const Index recent_states : {0, 5}) {
+          const CacheOptions options{
+              .sequences = sequences, .positions = positions, .checkpoints = checkpoints, .recent_states = recent_states};
+          EXPECT_EQ(model.make_cache(options).bytes(), planned_cache_bytes(model, options))
+              << sequences << " sequences, " << positions << " positions, " << checkpoints << " checkpoints, "
+              << recent_states << " recent states";
+        }
 }
 
 // 12 layers, 16 heads, 4 kv heads of width 64, 8192 positions, float. The caches are made; what is never touched is free.
 Index large_cache_bytes(const std::vector<DynamicStack<float>::Layer>& layers, Index checkpoints = 1) {
   const auto model =
       DynamicStack<float>::build({.width = 8, .heads = 16, .kv_heads = 4, .head_width = 64, .hidden = 8}, layers);
-  const Index planned = planned_cache_bytes(model, 8192, 1, checkpoints);
-  EXPECT_EQ(model.make_cache({.positions = 8192, .checkpoints = checkpoints}).bytes(), planned);
+  const CacheOptions options{.positions = 8192, .checkpoints = checkpoints};
+  const Index planned = planned_cache_bytes(model, options);
+  EXPECT_EQ(model.make_cache(options).bytes(), planned);
   return planned;
 }
 /// `count` layers of `mixer` above `below`.

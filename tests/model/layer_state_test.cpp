@@ -21,7 +21,7 @@ std::shared_ptr<const Plan> plan() {
                                       Plan::Configs{std::vector<Standard::Config>(2), std::vector<Reuse::Config>(1)});
 }
 State make_state(Index score_bytes = 0) {
-  return State(plan(), {7, 5}, 1, nullptr, score_bytes, {.kept = 1000, .scratch = 1000});
+  return State(plan(), {7, 5}, {.score_bytes = score_bytes}, {.kept = 1000, .scratch = 1000});
 }
 
 TEST(LayerState, HasACacheAndARecordForEveryLayer) {
@@ -37,7 +37,7 @@ TEST(LayerState, HasACacheAndARecordForEveryLayer) {
 TEST(LayerState, FeedsATapTheTableOfItsSource) {
   State state = make_state();
   for (std::size_t layer = 0; layer < 3; ++layer) state.make_tables(layer, 2);
-  ASSERT_EQ(state.outputs[0].size(), 2u);  // values, scores
+  ASSERT_EQ(state.outputs[0].size(), 3u);  // values, scores, keys
   ASSERT_EQ(state.inputs[1].size(), 1u);
   EXPECT_EQ(state.inputs[1][0].entries, state.outputs[0][1].entries);
   EXPECT_EQ(state.outputs[0][0].heads, 2);  // values, by kv head
@@ -57,7 +57,7 @@ TEST(LayerState, SaysWhichHeadsAreWanted) {
 }
 
 TEST(LayerState, MakesTablesWithoutGrowing) {
-  State state(plan(), {7, 5}, 1, nullptr, 0, {.kept = 0, .scratch = 0});
+  State state(plan(), {7, 5}, {.score_bytes = 0}, {.kept = 0, .scratch = 0});
   const std::size_t blocks = state.work.scratch_blocks();
   for (std::size_t layer = 0; layer < 3; ++layer) state.make_tables(layer, 2);
   EXPECT_EQ(state.work.scratch_blocks(), blocks);

@@ -8,7 +8,7 @@ namespace heed {
 class LonePass {
  public:
   explicit LonePass(Index rows, Purpose purpose = Purpose::training)
-      : offsets_{0, rows}, pass{Division(offsets_), past_, slots_, purpose, kept_, scratch_, workers_} {}
+      : offsets_{0, rows}, pass{Division(offsets_), past_, {slots_}, purpose, kept_, scratch_, workers_} {}
   LonePass(const LonePass&) = delete;
   LonePass& operator=(const LonePass&) = delete;
 

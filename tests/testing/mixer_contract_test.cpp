@@ -47,11 +47,15 @@ TEST(MixerContract, FindsThatChunksBeginAnew) {
 }
 
 TEST(MixerContract, FindsAStateThatIgnoresRollback) {
-  EXPECT_THAT(broken_laws(Fault::one_state_for_all_slots), ElementsAre("rollback"));
+  EXPECT_THAT(broken_laws(Fault::one_state_for_all_slots), ElementsAre("recent", "rollback"));
+}
+
+TEST(MixerContract, FindsThatOnlyTheLastStateOfACallIsKept) {
+  EXPECT_THAT(broken_laws(Fault::one_state_for_all_rows), ElementsAre("recent"));
 }
 
 TEST(MixerContract, FindsAStateThatForksShare) {
-  EXPECT_THAT(broken_laws(Fault::one_state_for_all_forks), ElementsAre("fork", "rollback"));
+  EXPECT_THAT(broken_laws(Fault::one_state_for_all_forks), ElementsAre("fork", "recent", "rollback"));
 }
 
 TEST(MixerContract, FindsAStateThatOutlivesARestart) {

@@ -7,6 +7,7 @@
 // NoteSource stands below and publishes notes r * x_t; NoteReader stands above and reads: y_t += r * s_t. r [1 x D].
 #pragma once
 
+#include <heed/core/pieces.hpp>
 #include <heed/mixers/mixer.hpp>
 #include <heed/ops/linear.hpp>
 #include <memory>
@@ -24,6 +25,7 @@ enum class Fault {
   forgets_its_state,         // every call begins anew
   one_state_for_all_slots,   // a rollback does not bring the old one back
   one_state_for_all_forks,   // a copied cache shares its memory
+  one_state_for_all_rows,    // a call keeps its last state only, whatever is asked for
   state_outlives_a_restart,  // the state of a sequence cut to nothing is read
   state_of_the_sequence_before,
   differs_in_training,
@@ -147,19 +149,29 @@ struct Mixer {
     const auto below = call.inputs.template get<heed::first<notes>>();
     const auto table = call.outputs.template get<notes>().table;
     Matrix<Scalar> state = Matrix<Scalar>::Zero(1, D);
+    const auto run = [&](const heed::Piece& piece) {
+      for (Index b = 0; b < piece.sequences(); ++b) {
+        const heed::StateSlots slots = piece.slots[static_cast<std::size_t>(b)];
+        const Index rows = piece.rows.rows(b);
+        const bool past = piece.past[static_cast<std::size_t>(b)] > 0;
+        if (fault != Fault::state_of_the_sequence_before || past) state.setZero();
+        if ((past && fault != Fault::forgets_its_state) || fault == Fault::state_outlives_a_restart)
+          state = heed::view_of<Scalar>(at(call, b, slots.read), 1, D, D);
+        for (Index t = 0; t < rows; ++t) {
+          const Index row = piece.rows.begin(b) + t;
+          const Index seen = fault == Fault::reads_the_next_row && t + 1 < rows ? row + 1 : row;
+          state = Scalar(0.5) * state + x.row(seen);
+          s.row(row) = state;
+        }
+        heed::mutable_view_of(at(call, b, slots.write), 1, D, D) = state;
+      }
+    };
+    if (fault == Fault::one_state_for_all_rows)
+      run({pass.rows, pass.past, pass.states.whole});
+    else
+      heed::for_each_piece(pass, run);
     for (Index b = 0; b < pass.sequences(); ++b) {
       const Index rows = pass.rows.rows(b);
-      const bool past = pass.past[static_cast<std::size_t>(b)] > 0;
-      if (fault != Fault::state_of_the_sequence_before || past) state.setZero();
-      if ((past && fault != Fault::forgets_its_state) || fault == Fault::state_outlives_a_restart)
-        state = heed::view_of<Scalar>(at(call, b, pass.slots[static_cast<std::size_t>(b)].read), 1, D, D);
-      for (Index t = 0; t < rows; ++t) {
-        const Index row = pass.rows.begin(b) + t;
-        const Index seen = fault == Fault::reads_the_next_row && t + 1 < rows ? row + 1 : row;
-        state = Scalar(0.5) * state + x.row(seen);
-        s.row(row) = state;
-      }
-      heed::mutable_view_of(at(call, b, pass.slots[static_cast<std::size_t>(b)].write), 1, D, D) = state;
       table.at(b, 0) = note_of(s, d_s, pass.rows.begin(b), rows);
       heed::linear(below.at(b, 0).view(), call.params.u, heed::rows_of(sum, pass.rows.begin(b), rows), pass.workers);
     }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <heed/core/pieces.hpp>
 #include <heed/mixers/mixer.hpp>
 #include <heed/ops/linear.hpp>
 
@@ -63,18 +64,20 @@ struct TokenShift {
     const Index D = x.cols();
     MutableView<Scalar> before = pass.record().zeros<Scalar>(x.rows(), D);
     MutableView<Scalar> shifted = pass.record().matrix<Scalar>(x.rows(), D);
-    for (Index b = 0; b < pass.sequences(); ++b) {
-      const heed::StateSlots slots = pass.slots[static_cast<std::size_t>(b)];
-      const Scalar* read = call.cache.last.at(b, slots.read);
-      Scalar* write = call.cache.last.at(b, slots.write);
-      const Index begin = pass.rows.begin(b);
-      const Index rows = pass.rows.rows(b);
-      const bool past = pass.past[static_cast<std::size_t>(b)] > 0;
-      if (rows == 0) continue;
-      if (past) std::copy(read, read + D, before.row(begin).data());
-      for (Index t = 1; t < rows; ++t) before.row(begin + t) = x.row(begin + t - 1);
-      std::copy(x.row(begin + rows - 1).data(), x.row(begin + rows - 1).data() + D, write);
-    }
+    heed::for_each_piece(pass, [&](const heed::Piece& piece) {
+      for (Index b = 0; b < piece.sequences(); ++b) {
+        const heed::StateSlots slots = piece.slots[static_cast<std::size_t>(b)];
+        const Scalar* read = call.cache.last.at(b, slots.read);
+        Scalar* write = call.cache.last.at(b, slots.write);
+        const Index begin = piece.rows.begin(b);
+        const Index rows = piece.rows.rows(b);
+        const bool past = piece.past[static_cast<std::size_t>(b)] > 0;
+        if (rows == 0) continue;
+        if (past) std::copy(read, read + D, before.row(begin).data());
+        for (Index t = 1; t < rows; ++t) before.row(begin + t) = x.row(begin + t - 1);
+        std::copy(x.row(begin + rows - 1).data(), x.row(begin + rows - 1).data() + D, write);
+      }
+    });
     const auto m = call.params.m.row(0).array();
     for (Index t = 0; t < x.rows(); ++t) shifted.row(t) = m * x.row(t).array() + (1 - m) * before.row(t).array();
     heed::linear(shifted, call.params.w, y, pass.workers);

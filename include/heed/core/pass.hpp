@@ -15,9 +15,9 @@ enum class Purpose {
 };
 
 struct Pass {
-  Division rows;                      // the new rows of every sequence
-  std::span<const Index> past;        // positions cached before this call, by sequence
-  std::span<const StateSlots> slots;  // where recurrent states are, by sequence
+  Division rows;                // the new rows of every sequence
+  std::span<const Index> past;  // positions cached before this call, by sequence
+  CallSlots states;             // where recurrent states are: see pieces.hpp
   Purpose purpose;
   Arena& kept;     // what layers above or backward read: lives as long as the call, or the tape
   Arena& scratch;  // what one layer needs: given back when the layer is done

@@ -11,19 +11,27 @@
 
 namespace heed::inline HEED_ABI {
 
-/// A division seen, not owned: B + 1 ascending offsets.
+/// A division seen, not owned.
 class Division {
  public:
   Division() = default;
-  explicit Division(std::span<const Index> offsets) : offsets_(offsets) {}
+  /// B + 1 ascending offsets: sequence b has the rows from offsets[b] to offsets[b + 1].
+  explicit Division(std::span<const Index> offsets)
+      : begins_(offsets.first(offsets.size() - 1)), ends_(offsets.subspan(1)), rows_(offsets.back()) {}
+  /// Sequence b has the rows from begins[b] to ends[b] of `rows` packed ones; some may be of none.
+  Division(std::span<const Index> begins, std::span<const Index> ends, Index rows)
+      : begins_(begins), ends_(ends), rows_(rows) {}
 
-  Index sequences() const { return static_cast<Index>(offsets_.size()) - 1; }
-  Index rows() const { return offsets_.back(); }
-  Index begin(Index sequence) const { return offsets_[static_cast<std::size_t>(sequence)]; }
-  Index rows(Index sequence) const { return offsets_[static_cast<std::size_t>(sequence) + 1] - begin(sequence); }
+  Index sequences() const { return static_cast<Index>(begins_.size()); }
+  /// All packed rows.
+  Index rows() const { return rows_; }
+  Index begin(Index sequence) const { return begins_[static_cast<std::size_t>(sequence)]; }
+  Index rows(Index sequence) const { return ends_[static_cast<std::size_t>(sequence)] - begin(sequence); }
 
  private:
-  std::span<const Index> offsets_;
+  std::span<const Index> begins_;
+  std::span<const Index> ends_;
+  Index rows_ = 0;
 };
 
 class Sequences {

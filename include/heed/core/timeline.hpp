@@ -1,8 +1,10 @@
 // Where the sequences of a cache stand: their lengths, their state slots and their checkpoints. Kept once for all layers,
 // so that halves of a model cannot disagree.
 //
-// Each sequence has checkpoints + 2 slots for recurrent states: the current one, the one the next call writes to, and one
-// for every kept checkpoint. A checkpoint only pins the current slot, so it copies and allocates nothing.
+// A recurrent state is overwritten by every row. To go back W rows without a checkpoint, a sequence keeps its states after
+// each of its last W + 1 positions. A call writes beside them, so that one that fails changes nothing: each sequence has
+// 2 (W + 1) slots, and one for every kept checkpoint. A checkpoint only pins the current slot, so it copies and allocates
+// nothing.
 #pragma once
 
 #include <algorithm>
@@ -12,14 +14,30 @@
 #include <span>
 #include <vector>
 
+#include "recent_slots.hpp"
 #include "sequences.hpp"
 
 namespace heed::inline HEED_ABI {
 
-/// Where one call reads a sequence's states from and where it writes them. With no past there is nothing to read.
+/// Where a sequence's states are read from and where they are written. With no past there is nothing to read.
 struct StateSlots {
   Index read;
   Index write;
+};
+
+/// The slots of one call, or of a slice of it, by sequence.
+struct CallSlots {
+  std::span<const StateSlots> whole;  // read before all rows; written after all rows
+  // Of T rows, the states after each of the last min(T, states) are written, each to the next place of the sequence's ring.
+  Index states = 1;
+  std::span<const Index> ring = {};     // [B x states] slots
+  std::span<const Index> written = {};  // [B] states written by earlier slices of the call
+
+  /// Where the sequence's state number `count` of this slice is written, from 0.
+  Index at(Index sequence, Index count) const {
+    const Index place = (written[static_cast<std::size_t>(sequence)] + count) % states;
+    return ring[static_cast<std::size_t>(sequence * states + place)];
+  }
 };
 
 /// A remembered position of the sequences of one cache. A mark that the cache has since forgotten is refused.
@@ -31,11 +49,17 @@ struct Mark {
 
 class Timeline {
  public:
-  /// capacities: positions that each sequence can hold; stateful: whether a layer keeps recurrent states.
-  Timeline(std::span<const Index> capacities, Index checkpoints, bool stateful)
+  /// capacities: positions that each sequence can hold; stateful: whether a layer keeps recurrent states; recent_states:
+  /// how many rows a sequence can go back without a checkpoint.
+  Timeline(std::span<const Index> capacities, Index checkpoints, bool stateful, Index recent_states = 0)
       : capacities_(capacities.begin(), capacities.end()),
-        lengths_(capacities.size(), 0),
+        now_{std::vector<Index>(capacities.size(), 0),
+             RecentSlots(static_cast<Index>(capacities.size()), recent_states + 1)},
+        before_(now_),
         slots_(capacities.size(), StateSlots{0, 0}),
+        ring_(capacities.size() * static_cast<std::size_t>(recent_states + 1), 0),
+        written_(capacities.size(), 0),
+        states_(recent_states + 1),
         checkpoints_(static_cast<std::size_t>(checkpoints)),
         stateful_(stateful) {
     for (Checkpoint& checkpoint : checkpoints_) {
@@ -44,40 +68,59 @@ class Timeline {
     }
   }
 
-  Index sequences() const { return static_cast<Index>(lengths_.size()); }
-  Index length(Index sequence) const { return lengths_[static_cast<std::size_t>(sequence)]; }
+  Index sequences() const { return static_cast<Index>(capacities_.size()); }
+  Index length(Index sequence) const { return now_.lengths[static_cast<std::size_t>(sequence)]; }
   Index capacity(Index sequence) const { return capacities_[static_cast<std::size_t>(sequence)]; }
-  std::span<const Index> lengths() const { return lengths_; }
-  std::span<const StateSlots> slots() const { return slots_; }
-  Index slot_count() const { return stateful_ ? static_cast<Index>(checkpoints_.size()) + 2 : 0; }
+  std::span<const Index> lengths() const { return now_.lengths; }
+  Index recent_states() const { return now_.recent.most() - 1; }
+  Index slot_count() const { return stateful_ ? static_cast<Index>(checkpoints_.size()) + 2 * now_.recent.most() : 0; }
 
   /// Raises ShapeError unless the new rows fit: called before anything changes.
-  void expects_room(Division rows) const { expects_room_behind(rows, lengths_); }
+  void expects_room(Division rows) const { expects_room_behind(rows, now_.lengths); }
   /// The same for whole sequences, which start anew.
   void expects_room_anew(Division rows) const { expects_room_behind(rows, {}); }
 
-  /// The rows of a finished call count from now on. Its states become the current ones; a sequence without rows keeps its
-  /// own, so that no mixer has to carry it over.
-  void advance(Division rows) {
+  /// Begins a call: chooses the slots that it writes to, and remembers where the sequences stand, for `undo`. A call whose
+  /// states are kept as they are after all rows only (training) has one state.
+  void open(Index states) {
+    before_ = now_;
+    states_ = states;
+    std::fill(written_.begin(), written_.end(), 0);
     for (Index b = 0; b < sequences(); ++b) {
-      if (rows.rows(b) == 0) continue;
-      lengths_[static_cast<std::size_t>(b)] += rows.rows(b);
-      slots_[static_cast<std::size_t>(b)].read = slots_[static_cast<std::size_t>(b)].write;
+      Index slot = -1;
+      for (Index i = 0; i < states_; ++i) ring_[static_cast<std::size_t>(b * states_ + i)] = slot = free_slot(b, slot + 1);
     }
   }
-  /// Chooses the slots that the next call writes to. Slices of one call share them.
-  void open() {
-    for (Index b = 0; b < sequences(); ++b) slots_[static_cast<std::size_t>(b)].write = free_slot(b);
+  void open() { open(now_.recent.most()); }
+  /// The slots for these rows: those of the whole call, or of its next slice.
+  CallSlots slots_for(Division rows) {
+    const CallSlots slots{slots_, states_, ring_, written_};
+    for (Index b = 0; b < sequences(); ++b) {
+      const Index count = (std::min)(rows.rows(b), states_);
+      const Index read = now_.recent.count(b) > 0 ? now_.recent.at(b, 0) : 0;
+      // Without rows, nothing is to be written: a past stays where it is.
+      const bool stays = count == 0 && length(b) > 0;
+      slots_[static_cast<std::size_t>(b)] = {read, stays ? read : slots.at(b, (std::max)(count - 1, Index(0)))};
+    }
+    return slots;
   }
-  /// What `restore` needs to undo the slices of a call that failed.
-  void save_to(std::span<Index> lengths, std::span<StateSlots> slots) const {
-    std::copy(lengths_.begin(), lengths_.end(), lengths.begin());
-    std::copy(slots_.begin(), slots_.end(), slots.begin());
+  /// The rows of a finished call, or slice, count from now on, and the states after them are the recent ones. A sequence
+  /// without rows keeps its own, so that no mixer has to carry it over.
+  void advance(Division rows) {
+    const CallSlots slots{slots_, states_, ring_, written_};
+    for (Index b = 0; b < sequences(); ++b) {
+      const Index T = rows.rows(b), count = (std::min)(T, states_);
+      if (count < T) now_.recent.clear(b);  // there is a gap between the old and the new
+      for (Index i = 0; i < count; ++i) now_.recent.push(b, slots.at(b, i));
+      now_.lengths[static_cast<std::size_t>(b)] += T;
+      written_[static_cast<std::size_t>(b)] += count;
+    }
   }
-  void restore(std::span<const Index> lengths, std::span<const StateSlots> slots) {
-    std::copy(lengths.begin(), lengths.end(), lengths_.begin());
-    std::copy(slots.begin(), slots.end(), slots_.begin());
-  }
+  /// Takes back what the slices of the call since `open` have changed.
+  void undo() { now_ = before_; }
+
+  /// The slot of a sequence's present state, of which there is none without positions.
+  Index current_slot(Index sequence) const { return now_.recent.at(sequence, 0); }
 
   /// Remembers where all sequences stand. With all checkpoints in use the oldest is forgotten.
   Mark checkpoint() {
@@ -86,9 +129,9 @@ class Timeline {
     for (std::size_t i = 0; i < checkpoints_.size(); ++i)
       if (checkpoints_[i].generation < checkpoints_[oldest].generation) oldest = i;
     Checkpoint& kept = checkpoints_[oldest];
-    kept.generation = generations_->fetch_add(1, std::memory_order_relaxed);
-    kept.lengths = lengths_;
-    for (std::size_t b = 0; b < slots_.size(); ++b) kept.slots[b] = slots_[b].read;
+    kept.generation = next_generation();
+    kept.lengths = now_.lengths;
+    for (Index b = 0; b < sequences(); ++b) kept.slots[static_cast<std::size_t>(b)] = current_slot(b);
     return {generations_, oldest, kept.generation};
   }
 
@@ -118,17 +161,17 @@ class Timeline {
   }
 
   /// Whether `truncate` would succeed: always for 0 and for the present length; for a shorter one if no layer keeps states,
-  /// or if a checkpoint was taken there.
+  /// if it is at most `recent_states` shorter, or if a checkpoint was taken there.
   bool can_truncate(Index sequence, Index length) const {
     if (sequence < 0 || sequence >= sequences() || length < 0 || length > this->length(sequence)) return false;
-    return length == 0 || length == this->length(sequence) || !stateful_ || checkpoint_at(sequence, length) != nullptr;
+    return length == 0 || length == this->length(sequence) || !stateful_ || is_recent(sequence, length) ||
+           checkpoint_at(sequence, length) != nullptr;
   }
   /// Cuts a sequence to its first `length` positions. Refused, with nothing changed, if that is not possible.
   [[nodiscard]] bool truncate(Index sequence, Index length) {
     if (!can_truncate(sequence, length)) return false;
-    const auto b = static_cast<std::size_t>(sequence);
-    if (stateful_ && length > 0 && length < lengths_[b]) slots_[b].read = checkpoint_at(sequence, length)->slots[b];
-    cut(sequence, length);
+    const Checkpoint* kept = checkpoint_at(sequence, length);
+    cut(sequence, length, kept == nullptr ? 0 : kept->slots[static_cast<std::size_t>(sequence)]);
     return true;
   }
 
@@ -145,6 +188,10 @@ class Timeline {
     }
   }
 
+  struct Standing {
+    std::vector<Index> lengths;
+    RecentSlots recent;
+  };
   struct Checkpoint {
     std::uint64_t generation = 0;  // 0: not in use
     std::vector<Index> lengths;
@@ -153,6 +200,7 @@ class Timeline {
 
   static constexpr Index forgotten = -1;
 
+  std::uint64_t next_generation() { return generations_->fetch_add(1, std::memory_order_relaxed); }
   const Checkpoint* find(const Mark& mark) const {
     if (mark.family != generations_ || mark.generation == 0 || mark.index >= checkpoints_.size()) return nullptr;
     const Checkpoint& kept = checkpoints_[mark.index];
@@ -163,32 +211,46 @@ class Timeline {
       if (kept.generation != 0 && kept.lengths[static_cast<std::size_t>(sequence)] == length) return &kept;
     return nullptr;
   }
+  bool is_recent(Index sequence, Index length) const {
+    return this->length(sequence) - length < now_.recent.count(sequence);
+  }
   void go_to(Index sequence, const Checkpoint& kept) {
     const auto b = static_cast<std::size_t>(sequence);
-    slots_[b].read = kept.slots[b];
-    cut(sequence, kept.lengths[b]);
+    cut(sequence, kept.lengths[b], kept.slots[b]);
   }
-  // A checkpoint beyond the new length would point at rows that are about to be overwritten.
-  void cut(Index sequence, Index length) {
+  // slot: where the state after `length` positions is, if it is not among the recent ones. A checkpoint beyond the new
+  // length would point at rows that are about to be overwritten.
+  void cut(Index sequence, Index length, Index slot) {
     const auto b = static_cast<std::size_t>(sequence);
-    lengths_[b] = length;
+    if (length > 0 && is_recent(sequence, length)) {
+      now_.recent.drop(sequence, now_.lengths[b] - length);
+    } else {
+      now_.recent.clear(sequence);
+      if (length > 0) now_.recent.push(sequence, slot);
+    }
+    now_.lengths[b] = length;
     for (Checkpoint& kept : checkpoints_)
       if (kept.lengths[b] > length) kept.lengths[b] = forgotten;
   }
-  Index free_slot(Index sequence) const {
+  Index free_slot(Index sequence, Index from) const {
     const auto b = static_cast<std::size_t>(sequence);
-    Index slot = 0;
-    for (bool taken = true; taken; slot += taken) {
-      taken = slot == slots_[b].read;
-      for (const Checkpoint& kept : checkpoints_)
-        taken = taken || (kept.generation != 0 && kept.lengths[b] != forgotten && kept.slots[b] == slot);
-    }
+    const auto pinned = [&](Index slot) {
+      return std::any_of(checkpoints_.begin(), checkpoints_.end(), [&](const Checkpoint& kept) {
+        return kept.generation != 0 && kept.lengths[b] != forgotten && kept.slots[b] == slot;
+      });
+    };
+    Index slot = from;
+    while (now_.recent.holds(sequence, slot) || pinned(slot)) ++slot;
     return slot;
   }
 
   std::vector<Index> capacities_;
-  std::vector<Index> lengths_;
-  std::vector<StateSlots> slots_;
+  Standing now_;
+  Standing before_;                // the call that is open
+  std::vector<StateSlots> slots_;  // of the rows that are being fed
+  std::vector<Index> ring_;        // [B x states] where the call writes
+  std::vector<Index> written_;     // [B] states that the call has written
+  Index states_;                   // that the call keeps of each sequence
   std::vector<Checkpoint> checkpoints_;
   // Shared with forks, so that no two checkpoints of a family have the same generation.
   std::shared_ptr<std::atomic<std::uint64_t>> generations_ = std::make_shared<std::atomic<std::uint64_t>>(1);

@@ -20,6 +20,7 @@ struct WorkspaceOptions {
   Index sequences = 1;
   Index positions = 0;           // that each sequence can hold
   Index checkpoints = 1;         // marks that stay good at a time
+  Index recent_states = 0;       // positions that a sequence can go back without a checkpoint, whatever the mixers
   Executor* executor = nullptr;  // who runs the jobs; nobody: the calling thread
 };
 
@@ -33,18 +34,16 @@ struct ScratchBytes {
 /// A copy stands where the original stands, with scratch of its own.
 class Workspace {
  public:
-  /// ShapeError for fewer than one sequence or position, or a negative number of checkpoints.
+  /// ShapeError for fewer than one sequence or position, or a negative number of checkpoints or recent states.
   explicit Workspace(const WorkspaceOptions& options)
       : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(checked(options).sequences), options.positions),
-                           options.checkpoints, true),
+                           options.checkpoints, true, options.recent_states),
                   options.executor, ScratchBytes{default_bytes, default_bytes}) {}
   Workspace(Timeline timeline_in, Executor* executor, const ScratchBytes& bytes)
       : timeline(std::move(timeline_in)),
         kept(bytes.kept),
         scratch(bytes.scratch),
         workers(executor, default_bytes + bytes.job),
-        saved_lengths_(timeline.lengths().size()),
-        saved_slots_(timeline.lengths().size()),
         offsets_(timeline.lengths().size() + 1) {}
 
   /// Starts a call with these new rows. For training the sequences come whole, and start anew.
@@ -55,7 +54,7 @@ class Workspace {
     } else {
       timeline.expects_room(rows);
     }
-    open();
+    open(purpose);
     return pass(part_of_rows(rows, 0, rows.rows()), purpose);
   }
   Pass begin(const Sequences& rows, Purpose purpose = Purpose::inference) { return begin(rows.division(), purpose); }
@@ -70,13 +69,13 @@ class Workspace {
     for (Index b = 0; b < timeline.sequences(); ++b) static_cast<void>(timeline.truncate(b, 0));
   }
   /// Empties the arenas and chooses where states are written to.
-  void open() {
+  void open(Purpose purpose = Purpose::inference) {
     kept.reset();
     scratch.reset();
-    timeline.open();
+    timeline.open(purpose == Purpose::training ? 1 : timeline.recent_states() + 1);
   }
   Pass pass(Division rows, Purpose purpose) {
-    return {rows, timeline.lengths(), timeline.slots(), purpose, kept, scratch, workers};
+    return {rows, timeline.lengths(), timeline.slots_for(rows), purpose, kept, scratch, workers};
   }
   /// The packed rows [begin, begin + count) as a division of their own, valid until the next one.
   Division part_of_rows(Division rows, Index begin, Index count) {
@@ -90,14 +89,12 @@ class Workspace {
     return Division(offsets_);
   }
 
-  /// While it lives, an error takes back what the slices of a call have changed.
+  /// Opens a call. While it lives, an error takes back what the slices of the call have changed.
   class AllOrNothing {
    public:
-    explicit AllOrNothing(Workspace& work) : work_(work) {
-      work_.timeline.save_to(work_.saved_lengths_, work_.saved_slots_);
-    }
+    explicit AllOrNothing(Workspace& work) : work_(work) { work_.open(); }
     ~AllOrNothing() {
-      if (!done_) work_.timeline.restore(work_.saved_lengths_, work_.saved_slots_);
+      if (!done_) work_.timeline.undo();
     }
     AllOrNothing(const AllOrNothing&) = delete;
     AllOrNothing& operator=(const AllOrNothing&) = delete;
@@ -122,13 +119,13 @@ class Workspace {
     HEED_EXPECTS(ShapeError, options.sequences >= 1, "sequences: expected 1 or more, found ", options.sequences);
     HEED_EXPECTS(ShapeError, options.positions >= 1, "positions: expected 1 or more, found ", options.positions);
     HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
+    HEED_EXPECTS(ShapeError, options.recent_states >= 0, "recent_states: expected 0 or more, found ",
+                 options.recent_states);
     return options;
   }
 
   static constexpr std::size_t default_bytes = std::size_t(1) << 20;
 
-  std::vector<Index> saved_lengths_;
-  std::vector<StateSlots> saved_slots_;
   std::vector<Index> offsets_;
 };
 

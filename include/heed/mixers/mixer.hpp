@@ -12,10 +12,11 @@
 // The parts of a mixer (where scores come from, where values come from) have the same companions.
 //
 // What a call can rely on, and must keep (core/pass.hpp):
-//   past        a sequence without past positions has no state: nothing of the read slot may be used
-//   slots       states are read from one slot and written to another, or in place: both may be the same
-//   pass.kept   lives as long as the call (or the tape): what layers above read     pass.scratch   lives as long as the
-//   layer pass.record()  the one of them where backward, if it will come, finds what the forward pass leaves
+//   past           a sequence without past positions has no state: nothing of the read slot may be used
+//   states         are read and written piece by piece (core/pieces.hpp), from one slot to another or in place
+//   pass.kept      lives as long as the call (or the tape): what layers above read
+//   pass.scratch   lives as long as the layer
+//   pass.record()  is the one of them where backward, if it will come, finds what the forward pass leaves
 #pragma once
 
 #include <array>

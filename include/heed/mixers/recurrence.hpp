@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../core/pieces.hpp"
 #include "../core/random.hpp"
 #include "../ops/short_conv.hpp"
 #include "cached.hpp"
@@ -26,13 +27,13 @@ struct StateTables {
   HeadTable<const Scalar*> before;  // null for a sequence without a past
   HeadTable<Scalar*> after;
 
-  StateTables(const Pass& pass, CachedStates<Scalar>& states, const StateBlocks& blocks)
-      : before(HeadTable<const Scalar*>::make(pass.scratch, pass.sequences(), blocks.count)),
-        after(HeadTable<Scalar*>::make(pass.scratch, pass.sequences(), blocks.count)) {
-    for (Index b = 0; b < pass.sequences(); ++b)
+  StateTables(const Piece& piece, CachedStates<Scalar>& states, const StateBlocks& blocks, Arena& scratch)
+      : before(HeadTable<const Scalar*>::make(scratch, piece.sequences(), blocks.count)),
+        after(HeadTable<Scalar*>::make(scratch, piece.sequences(), blocks.count)) {
+    for (Index b = 0; b < piece.sequences(); ++b)
       for (Index i = 0; i < blocks.count; ++i) {
-        const StateSlots slot = pass.slots[static_cast<std::size_t>(b)];
-        const bool fresh = pass.past[static_cast<std::size_t>(b)] == 0;
+        const StateSlots slot = piece.slots[static_cast<std::size_t>(b)];
+        const bool fresh = piece.past[static_cast<std::size_t>(b)] == 0;
         before.at(b, i) = fresh ? nullptr : states.at(b, slot.read) + blocks.offset + i * blocks.size;
         after.at(b, i) = states.at(b, slot.write) + blocks.offset + i * blocks.size;
       }
@@ -55,8 +56,10 @@ HeadTable<Scalar*> room_for_kept_states(const Pass& pass, const StateBlocks& blo
 template <class Scalar>
 void convolve(const Pass& pass, const ShortConvInputs<Scalar>& in, CachedStates<Scalar>& states, Index offset,
               MutableView<Scalar> out) {
-  const StateTables<Scalar> history(pass, states, {offset});
-  short_conv(in, pass.rows, ShortConvHistory<Scalar>{history.before, history.after}, out, pass.workers);
+  for_each_piece(pass, [&](const Piece& piece) {
+    const StateTables<Scalar> history(piece, states, {offset}, pass.scratch);
+    short_conv(in, piece.rows, ShortConvHistory<Scalar>{history.before, history.after}, out, pass.workers);
+  });
 }
 
 /// Convolutions start uniform in +-1 / sqrt(taps), as torch starts them.

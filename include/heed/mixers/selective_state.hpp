@@ -174,8 +174,10 @@ struct SelectiveState {
     time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers);
     decay_rate(view_of(p.a_log), v.a);
 
-    const StateTables<Scalar> h(pass, call.cache.states, state);
-    selective_scan(scan_of(call), pass.rows, SelectiveScanStates<Scalar>{h.before, h.after, v.kept}, v.s, pass.workers);
+    for_each_piece(pass, [&](const Piece& piece) {
+      const StateTables<Scalar> h(piece, call.cache.states, state, pass.scratch);
+      selective_scan(scan_of(call), piece.rows, SelectiveScanStates<Scalar>{h.before, h.after, v.kept}, v.s, pass.workers);
+    });
     glu<Silu>(v.z, v.s, v.out, pass.workers);
     linear(v.out, p.w_o, y, pass.workers);
   }

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <optional>
 
+#include "../core/pieces.hpp"
 #include "../ops/gated_rms_norm.hpp"
 #include "../ops/linear.hpp"
 #include "../ops/short_conv.hpp"
@@ -196,14 +197,15 @@ struct StateSpaceDual {
 
     const Index history = call.config.taps - 1;
     const Index conv_at = inner * call.config.state_width;  // behind the states of the heads
-    convolve(call, v.u_in, p.conv_x, p.conv_x_bias, conv_at, v.u);
-    convolve(call, v.b_in, p.conv_b, p.conv_b_bias, conv_at + history * inner, v.b);
-    convolve(call, v.c_in, p.conv_c, p.conv_c_bias, conv_at + history * (inner + state), v.c);
     time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers);
     decay_rate(view_of(p.a_log), v.a);
-
-    const auto [before, after] = slots(call, H, 0, call.config.state_width * call.shape.value_width);
-    ssd(inputs_of(call), pass.rows, SsdStates<Scalar>{before, after, v.kept}, v.s, pass.workers);
+    for_each_piece(pass, [&](const Piece& piece) {
+      convolve(call, piece, v.u_in, p.conv_x, p.conv_x_bias, conv_at, v.u);
+      convolve(call, piece, v.b_in, p.conv_b, p.conv_b_bias, conv_at + history * inner, v.b);
+      convolve(call, piece, v.c_in, p.conv_c, p.conv_c_bias, conv_at + history * (inner + state), v.c);
+      const auto [before, after] = slots(call, piece, H, 0, call.config.state_width * call.shape.value_width);
+      ssd(inputs_of(call), piece.rows, SsdStates<Scalar>{before, after, v.kept}, v.s, pass.workers);
+    });
     gated_rms_norm(norm_of(call), v.out, pass.workers);
     linear(v.out, p.w_o, y, pass.workers);
   }
@@ -263,14 +265,14 @@ struct StateSpaceDual {
   // `count` pieces of every sequence's state, from `offset` on, `size` apart: where they are read (nowhere without a past)
   // and written.
   template <class Scalar>
-  static Slots<Scalar> slots(const Call<StateSpaceDual, Scalar>& call, Index count, Index offset, Index size) {
-    const Pass& pass = call.pass;
-    auto before = HeadTable<const Scalar*>::make(pass.scratch, pass.sequences(), count);
-    auto after = HeadTable<Scalar*>::make(pass.scratch, pass.sequences(), count);
-    for (Index b = 0; b < pass.sequences(); ++b)
+  static Slots<Scalar> slots(const Call<StateSpaceDual, Scalar>& call, const Piece& piece, Index count, Index offset,
+                             Index size) {
+    auto before = HeadTable<const Scalar*>::make(call.pass.scratch, piece.sequences(), count);
+    auto after = HeadTable<Scalar*>::make(call.pass.scratch, piece.sequences(), count);
+    for (Index b = 0; b < piece.sequences(); ++b)
       for (Index i = 0; i < count; ++i) {
-        const StateSlots slot = pass.slots[static_cast<std::size_t>(b)];
-        const bool fresh = pass.past[static_cast<std::size_t>(b)] == 0;
+        const StateSlots slot = piece.slots[static_cast<std::size_t>(b)];
+        const bool fresh = piece.past[static_cast<std::size_t>(b)] == 0;
         before.at(b, i) = fresh ? nullptr : call.cache.states.at(b, slot.read) + offset + i * size;
         after.at(b, i) = call.cache.states.at(b, slot.write) + offset + i * size;
       }
@@ -289,10 +291,10 @@ struct StateSpaceDual {
   }
 
   template <class Scalar>
-  static void convolve(const Call<StateSpaceDual, Scalar>& call, const MutableView<Scalar>& in,
+  static void convolve(const Call<StateSpaceDual, Scalar>& call, const Piece& piece, const MutableView<Scalar>& in,
                        const Matrix<Scalar>& weight, const Matrix<Scalar>& bias, Index offset, MutableView<Scalar> out) {
-    const auto [before, after] = slots(call, 1, offset, 0);
-    short_conv(ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, call.pass.rows,
+    const auto [before, after] = slots(call, piece, 1, offset, 0);
+    short_conv(ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, piece.rows,
                ShortConvHistory<Scalar>{before, after}, out, call.pass.workers);
   }
   template <class Scalar>

@@ -63,16 +63,21 @@ inline std::string readings(const LayerWiring& layer) {
 
 }  // namespace detail
 
-/// The bytes that a cache of `sequences` sequences of `positions` positions allocates for the layers of a model.
+/// The bytes that a cache with these options allocates for the layers of a model.
 template <class Scalar, class... Kinds>
-Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, Index positions, Index sequences = 1,
-                          Index checkpoints = 1) {
+Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, const CacheOptions& options) {
+  const Index slots = options.checkpoints + 2 * (options.recent_states + 1);
   Index scalars = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
     const CachePlan plan = model.plan().cache(layer);
-    scalars += positions * plan.per_position + (checkpoints + 2) * plan.per_state;
+    scalars += options.positions * plan.per_position + slots * plan.per_state;
   }
-  return sequences * scalars * static_cast<Index>(sizeof(Scalar));
+  return options.sequences * scalars * static_cast<Index>(sizeof(Scalar));
+}
+/// The same for a cache of one sequence, with one checkpoint.
+template <class Scalar, class... Kinds>
+Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, Index positions) {
+  return planned_cache_bytes(model, {.positions = positions});
 }
 
 /// A page of text on the layers of a model.

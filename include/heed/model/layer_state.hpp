@@ -7,6 +7,7 @@
 
 #include "../core/workspace.hpp"
 #include "layer_plan.hpp"
+#include "stack_config.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -14,13 +15,13 @@ template <class Scalar, class... Kinds>
 struct LayerState {
   using Plan = LayerPlan<Scalar, Kinds...>;
 
-  /// positions: of every sequence. bytes.kept: besides the signal tables.
-  LayerState(std::shared_ptr<const Plan> plan_in, const std::vector<Index>& positions, Index checkpoints,
-             Executor* executor, Index score_bytes_in, ScratchBytes bytes)
+  /// positions: of every sequence, whatever the options say. bytes.kept: besides the signal tables.
+  LayerState(std::shared_ptr<const Plan> plan_in, const std::vector<Index>& positions, const CacheOptions& options,
+             ScratchBytes bytes)
       : plan(std::move(plan_in)),
-        work(Timeline(positions, checkpoints, plan->stateful()), executor,
+        work(Timeline(positions, options.checkpoints, plan->stateful(), options.recent_states), options.executor,
              {bytes.kept + table_bytes(static_cast<Index>(positions.size())), bytes.scratch, bytes.job}),
-        score_bytes(score_bytes_in) {
+        score_bytes(options.score_bytes) {
     const CacheSize size{positions, work.timeline.slot_count()};
     for (std::size_t layer = 0; layer < plan->layers(); ++layer) {
       inputs.emplace_back(plan->wiring[layer].taps.size());

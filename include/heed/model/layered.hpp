@@ -128,9 +128,11 @@ class Layered {
     HEED_EXPECTS(ShapeError, options.positions >= 1, "positions: expected 1 or more, found ", options.positions);
     HEED_EXPECTS(ShapeError, options.rows >= 1, "rows: expected 1 or more, found ", options.rows);
     HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
+    HEED_EXPECTS(ShapeError, options.recent_states >= 0, "recent_states: expected 0 or more, found ",
+                 options.recent_states);
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
-    return Cache(State(plan_, positions, options.checkpoints, options.executor, options.score_bytes,
+    return Cache(State(plan_, positions, options,
                        {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows),
                         .scratch = plan_->scratch_bytes(rows),
                         .job = plan_->job_bytes({options.sequences, rows, options.positions})}));
@@ -143,7 +145,7 @@ class Layered {
     std::size_t scores = 0;
     for (const Index rows : positions) scores += 2 * std::size_t(rows * rows * plan_->score_bytes_per_pair());
     const std::size_t layer = plan_->scratch_bytes(sequences.rows());
-    return Tape(sequences, State(plan_, positions, 0, options.executor, 0,
+    return Tape(sequences, State(plan_, positions, {.checkpoints = 0, .executor = options.executor, .score_bytes = 0},
                                  {.kept = layer * std::size_t(layers()) + scores,
                                   .scratch = 2 * layer,
                                   .job = plan_->job_bytes({sequences.size(), sequences.rows(), longest})}));
@@ -208,7 +210,6 @@ class Layered {
                    " cached positions");
     Workspace& work = state.work;
     Workspace::AllOrNothing call(work);
-    work.open();
     MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
     const Index slice = plan_->whole_only || plan_->wanted_scores == 0
                             ? rows.rows()

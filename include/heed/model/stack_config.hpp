@@ -43,6 +43,7 @@ struct CacheOptions {
   Index positions = 0;                 // that each sequence can hold
   Index rows = 1;                      // new rows of the largest call that must not allocate
   Index checkpoints = 1;               // marks that stay good at a time
+  Index recent_states = 0;             // positions that a sequence can go back without a checkpoint, whatever the layers
   Executor* executor = nullptr;        // who runs the jobs; nobody: the calling thread
   Index score_bytes = Index(1) << 24;  // scratch for scores that layers above read: longer inputs are fed in slices
 };

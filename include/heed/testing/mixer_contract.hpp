@@ -10,6 +10,8 @@
 //   dynamic       the same layers chosen at run time give the same                       within `Nearness`
 //   causality     rows do not change when later rows do (unless the mixer sees ahead)    to the bit
 //   rollback      after a rollback the cache is as if the rejected rows had never been   to the bit
+//   recent        where the cache keeps recent states, rows at the end of a call can be taken back one by one     within
+//                 `Nearness`
 //   fork          a fork and its origin go on independently                              to the bit
 //   restart       truncate(sequence, 0) starts anew                                      to the bit
 //   finite        zero rows, one row and large inputs give finite results and gradients
@@ -287,6 +289,32 @@ class Laws {
     if (!same_bits(after, expected)) report.broken.push_back("rollback: rows after it differ from a replay");
   }
 
+  // As speculative decoding does: a call has rows that stay, and others that are taken back.
+  void recent(Report& report) const {
+    if (whole_only_) return;
+    constexpr Index most = 3;
+    const Nearness near = nearness();
+    const Matrix<float> others = random_rows<float>(most, x_.cols(), options_.seed + 1, "rejected");
+    auto cache = model_.make_cache({.positions = rows_ + most, .rows = rows_ + most, .recent_states = most});
+    Matrix<float> y(rows_, x_.cols());
+    Random random(options_.seed, "recent");
+    for (Index done = 0; done < rows_;) {
+      const Index count =
+          1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>((std::min)(rows_ - done, most)));
+      const Index rejected = static_cast<Index>(random.next() % static_cast<std::uint64_t>(most + 1));
+      Matrix<float> fed(count + rejected, x_.cols());
+      fed << x_.middleRows(done, count), others.topRows(rejected);
+      y.middleRows(done, count) = model_.forward(fed, cache).topRows(count);
+      done += count;
+      if (!cache.truncate(0, done)) {
+        report.broken.push_back("recent: a cut of " + std::to_string(rejected) + " rows is refused");
+        return;
+      }
+    }
+    if (!near.holds(y))
+      fail(report, "recent: rows among which others were taken back", Nearness::error(y, near.oracle), near);
+  }
+
   void fork(Report& report) const {
     if (whole_only_ || rows_ < 4) return;
     const Index a = rows_ / 2;
@@ -477,6 +505,7 @@ Report mixer_contract(const typename Mixer::Config& config = {}, const ContractO
   laws.dynamic(report);
   laws.causality(report);
   laws.rollback(report);
+  laws.recent(report);
   laws.fork(report);
   laws.restart(report);
   laws.finite(report);
