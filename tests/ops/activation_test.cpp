@@ -177,7 +177,7 @@ TYPED_TEST(Activations, OfAFeedForwardAreFiniteForAnyFiniteNumberAndKeepNotANumb
 
 template <class F>
 struct AnyActivation : testing::Test {};
-using AllActivations = testing::Types<Silu, Relu, Gelu, GeluTanh>;
+using AllActivations = testing::Types<Identity, Silu, Relu, Gelu, GeluTanh>;
 TYPED_TEST_SUITE(AnyActivation, AllActivations);
 
 // Away from 0, where relu has no derivative.

@@ -115,6 +115,31 @@ TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
       }
 }
 
+TYPED_TEST(ShortConv, WithoutAnActivationIsItsSums) {
+  using Scalar = TypeParam;
+  using W = Wide<Scalar>;
+  const Index T = 9, C = 37, k = 4;
+  const Case<Scalar> at(T, C, k);
+  const Matrix<W> x = at.x.template cast<W>(), weight = at.weight.template cast<W>(), bias = at.bias.template cast<W>();
+  const Matrix<Scalar> zeros = Matrix<Scalar>::Zero(k - 1, C), d_y = random_matrix<Scalar>(T, C, "d_y");
+  Serial serial;
+  Workers workers(serial);
+  Matrix<Scalar> y(T, C);
+  short_conv<Identity>(at.inputs(), Sequences({T}), {}, mutable_view_of(y), workers);
+  expect_as_exact_as_naive(y, reference::short_conv_sums(at.x, at.weight, at.bias, zeros),
+                           reference::short_conv_sums<W>(x, weight, bias, Matrix<W>::Zero(k - 1, C)), k + 1);
+
+  reference::ShortConvGradient<Scalar> d{Matrix<Scalar>::Zero(T, C), Matrix<Scalar>::Zero(k, C),
+                                         Matrix<Scalar>::Zero(1, C)};
+  short_conv_backward<Identity>(at.inputs(), Sequences({T}), view_of(d_y),
+                                {mutable_view_of(d.x), mutable_view_of(d.weight), mutable_view_of(d.bias)}, workers);
+  const auto naive = reference::short_conv_backward(at.x, at.weight, at.bias, d_y, false);
+  const auto exact = reference::short_conv_backward<W>(x, weight, bias, d_y.template cast<W>(), false);
+  expect_as_exact_as_naive(d.x, naive.x, exact.x, k);
+  expect_as_exact_as_naive(d.weight, naive.weight, exact.weight, T);
+  expect_as_exact_as_naive(d.bias, naive.bias, exact.bias, T);
+}
+
 TYPED_TEST(ShortConv, InChunksWithCarriedHistoryHasTheBitsOfTheWhole) {
   using Scalar = TypeParam;
   const Index T = 13, C = 37, k = 4;

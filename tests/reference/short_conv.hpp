@@ -40,13 +40,14 @@ struct ShortConvGradient {
 
 template <class Scalar>
 ShortConvGradient<Scalar> short_conv_backward(const Matrix<Scalar>& x, const Matrix<Scalar>& weight,
-                                              const Matrix<Scalar>& bias, const Matrix<Scalar>& d_y) {
+                                              const Matrix<Scalar>& bias, const Matrix<Scalar>& d_y,
+                                              bool activated = true) {
   const Index k = weight.rows(), C = x.cols();
   const Matrix<Scalar> u = short_conv_sums<Scalar>(x, weight, bias, Matrix<Scalar>::Zero(k - 1, C));
   ShortConvGradient<Scalar> d{Matrix<Scalar>::Zero(x.rows(), C), Matrix<Scalar>::Zero(k, C), Matrix<Scalar>::Zero(1, C)};
   for (Index t = 0; t < x.rows(); ++t)
     for (Index c = 0; c < C; ++c) {
-      const Scalar d_u = d_y(t, c) * silu_derivative(u(t, c));
+      const Scalar d_u = activated ? d_y(t, c) * silu_derivative(u(t, c)) : d_y(t, c);
       d.bias(0, c) += d_u;
       for (Index j = 0; j < k; ++j) {
         const Index row = t - k + 1 + j;

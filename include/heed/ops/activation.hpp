@@ -115,6 +115,20 @@ concept Activation = requires(detail::Lanes<float> x) {
   { F::derivative(x) } -> std::same_as<detail::Lanes<float>>;
 };
 
+/// f(x) = x: none.
+struct Identity {
+  static constexpr std::string_view name = "identity";
+
+  template <class Scalar>
+  static detail::Lanes<Scalar> of(detail::Lanes<Scalar> x) {
+    return x;
+  }
+  template <class Scalar>
+  static detail::Lanes<Scalar> derivative(detail::Lanes<Scalar>) {
+    return detail::Lanes<Scalar>::all(Scalar(1));
+  }
+};
+
 struct Silu {
   static constexpr std::string_view name = "silu";
 

@@ -1,7 +1,7 @@
-// A short causal convolution of every channel by itself, then SiLU, over packed sequences with carried history.
+// A short causal convolution of every channel by itself, then an activation, over packed sequences with carried history.
 //
 //   u_t = bias + sum_j weight_j x_{t-k+1+j}       j = 0 .. k-1; weight_{k-1} multiplies the current row
-//   y_t = u_t sigma(u_t)
+//   y_t = f(u_t)                                  f = silu unless another is named: short_conv<Identity>(...)
 //
 //   x, y [T x C]    weight [k x C]    bias [1 x C]    history [(k-1) x C] per sequence: the rows before the new ones
 //
@@ -72,8 +72,8 @@ void conv_row(Scalar* out, F&& f, const Scalar* bias, const Scalar* weight, Inde
 
 }  // namespace detail
 
-/// y = silu(bias + sum_j weight_j x_{t-k+1+j}), assigned. y must not overlap x.
-template <class Scalar>
+/// y = f(bias + sum_j weight_j x_{t-k+1+j}), assigned. y must not overlap x.
+template <Activation F = Silu, class Scalar>
 void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortConvHistory<Scalar>& history,
                 MutableView<Scalar> y, Workers& workers) {
   HEED_DEBUG_CHECK(in.weight.rows() >= 1 && in.weight.cols() == in.x.cols() && in.bias.cols() == in.x.cols());
@@ -94,8 +94,8 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
     for (Index t = 0; t < T; ++t) {
       detail::conv_window(window, k, t, x, x_row, before, before_row);
       detail::conv_row(
-          y.data() + (first + t) * y.outerStride() + channel, [](auto u) { return detail::silu(u); },
-          in.bias.data() + channel, in.weight.data() + channel, in.weight.outerStride(), window, k, n);
+          y.data() + (first + t) * y.outerStride() + channel, [](auto u) { return F::of(u); }, in.bias.data() + channel,
+          in.weight.data() + channel, in.weight.outerStride(), window, k, n);
     }
 
     // Row i becomes x_{T-k+1+i}; where that is older than the new rows it is row i + T of `before`. Upwards, so that
@@ -111,7 +111,7 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
 }
 
 /// The gradient of dot(y, d_y), added to d, for whole sequences: the history before them is zero.
-template <class Scalar>
+template <Activation F = Silu, class Scalar>
 void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<Scalar> d_y, ShortConvGradients<Scalar> d,
                          Workers& workers) {
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && d_y.rows() == in.x.rows() && d_y.cols() == in.x.cols());
@@ -126,18 +126,18 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
     Scalar* d_u = scratch.take<Scalar>(k * n);  // [k x n]: d_u_t in row t mod k
     const auto add = [](auto sum, auto a) { return sum + a; };
     const auto add_product = [](auto sum, auto a, auto b) { return multiply_add(a, b, sum); };
-    const auto d_silu = [](auto g, auto u_c) { return g * detail::silu_derivative(u_c); };
+    const auto d_f = [](auto g, auto u_c) { return g * F::derivative(u_c); };
     for (Index sequence = 0; sequence < rows.sequences(); ++sequence) {
       const Index first = rows.begin(sequence), T = rows.rows(sequence);
       if (T == 0) continue;
       const Scalar* x = in.x.data() + first * in.x.outerStride() + channel;
       for (Index t = T - 1; t >= 0; --t) {
-        // y_t = u_t sigma(u_t)   =>   d_u_t = d_y_t sigma(u_t) (1 + u_t (1 - sigma(u_t)))
+        // y_t = f(u_t)   =>   d_u_t = d_y_t f'(u_t)
         detail::conv_window(window, k, t, x, in.x.outerStride(), zeros, Index(0));
         detail::conv_row(
             u, [](auto u_c) { return u_c; }, in.bias.data() + channel, weight, in.weight.outerStride(), window, k, n);
         Scalar* d_u_t = d_u + t % k * n;
-        detail::transform(n, d_u_t, d_silu, d_y.data() + (first + t) * d_y.outerStride() + channel, u);
+        detail::transform(n, d_u_t, d_f, d_y.data() + (first + t) * d_y.outerStride() + channel, u);
 
         // u_t = bias + sum_j weight_j x_{t-k+1+j}   =>   d_bias += d_u_t,  d_weight_j += d_u_t x_{t-k+1+j},
         //                                               d_x_t += sum_j weight_j d_u_{t+k-1-j}
