@@ -107,11 +107,10 @@ struct GatedValues {
   static Scalar open(const Params<Scalar>& params) {
     return 1 / (1 + std::exp(-params.gate(0, 0)));
   }
-  // The rows of the layer below, for the kv heads that are ours.
+  // The rows of the layer below.
   template <class Scalar>
   static heed::HeadTable<heed::HeadRows<Scalar>> v_below(const heed::Call<GatedValues, Scalar>& call) {
-    return call.inputs.template get<heed::nearest<heed::values>>().heads_of(call.shape.kv_heads.begin,
-                                                                            call.shape.kv_heads.count);
+    return call.inputs.template get<heed::nearest<heed::values>>();
   }
 };
 

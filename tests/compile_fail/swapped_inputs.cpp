@@ -1,7 +1,7 @@
 // expect: heed: this tap reads another signal than the one it is fed (are two inputs swapped?)
 #include <heed/mixers/variants.hpp>
 
-using Consumes = heed::Attention<heed::ReusedScores, heed::SharedValues>::consumes;
+using Consumes = heed::Attention<heed::ReusedScores, heed::SharedValues<>>::consumes;
 
 heed::Inputs<float, Consumes> inputs_of(const heed::Published<heed::values, float>& values,
                                         const heed::Published<heed::scores, float>& scores) {

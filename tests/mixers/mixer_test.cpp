@@ -17,7 +17,7 @@ static_assert(std::is_same_v<Entry<values, float>, HeadRows<float>>);
 static_assert(std::is_same_v<Entry<scores, double>, Probabilities<double>>);
 static_assert(std::is_same_v<Entry<gates, float>, HeadRows<float>>, "a user's signal is rows unless specialised");
 
-static_assert(Mixer<SharedValues> && Mixer<ReusedScores>);
+static_assert(Mixer<SharedValues<>> && Mixer<ReusedScores>);
 static_assert(!Mixer<NoParams>);
 
 /// A published signal of 2 sequences and 3 heads.

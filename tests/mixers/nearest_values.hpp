@@ -29,7 +29,7 @@ struct NearestValues {
     const auto below = call.inputs.template get<heed::nearest<heed::values>>();
     const auto table = call.outputs.template get<heed::values>().table;
     for (heed::Index b = 0; b < table.sequences; ++b)
-      for (heed::Index g = 0; g < table.heads; ++g) table.at(b, g) = below.at(b, call.shape.kv_heads.begin + g);
+      for (heed::Index g = 0; g < table.heads; ++g) table.at(b, g) = below.at(b, g);
     return table;
   }
   /// v = v_below: its gradient was added at the origin.

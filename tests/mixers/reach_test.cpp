@@ -121,27 +121,52 @@ TEST(Reach, WhatAComponentSaysItselfHolds) {
   EXPECT_EQ((read<Particular, nearest<values>>(layer)), (Heads{0, 1, 0}));
 }
 
-TEST(Reach, ANarrowedTableHasTheHeadsOfItsKvRange) {
+TEST(Reach, APartPublishesTheHeadsOfItsKvRange) {
   HeadRows<float> rows[2 * 3] = {};
   Probabilities<float> kept[2 * 6];
   const unsigned char wanted[6] = {};
-  const auto infos = signal_infos_of<Standard, float>({});
-  const SignalTable of_values = narrowed({rows, 2, 3, 3, wanted}, infos[0], 1, 2, 2);
+  const SignalTable of_values =
+      published_part({rows, 2, 3, 3, wanted, Alignment::kv_heads, sizeof(HeadRows<float>)}, 1, 2, 2);
   EXPECT_EQ(of_values.entries, rows + 1);
   EXPECT_EQ(of_values.heads, 2);
   EXPECT_EQ(of_values.stride, 3);
   EXPECT_EQ(of_values.wanted, wanted + 1);
-  const SignalTable of_scores = narrowed({kept, 2, 6, 6, wanted}, infos[1], 1, 2, 2);
+  const SignalTable of_scores =
+      published_part({kept, 2, 6, 6, wanted, Alignment::heads_from_first, sizeof(Probabilities<float>)}, 1, 2, 2);
   EXPECT_EQ(of_scores.entries, kept + 2);
   EXPECT_EQ(of_scores.heads, 4);
   EXPECT_EQ(of_scores.stride, 6);
   EXPECT_EQ(of_scores.wanted, wanted + 2);
 }
 
-TEST(Reach, ATableOfAWholeLayerIsNeverNarrowed) {
+TEST(Reach, APartReadsTheValuesOfItsKvRangeAndTheProbabilitiesFromTheFirstOn) {
+  HeadRows<float> rows[2 * 3] = {};
+  Probabilities<float> kept[2 * 6];
+  const SignalTable of_values = read_part({rows, 2, 3, 3, nullptr, Alignment::kv_heads, sizeof(HeadRows<float>)}, 1, 2, 2);
+  EXPECT_EQ(of_values.entries, rows + 1);
+  EXPECT_EQ(of_values.heads, 2);
+  const SignalTable of_scores =
+      read_part({kept, 2, 6, 6, nullptr, Alignment::heads_from_first, sizeof(Probabilities<float>)}, 1, 2, 2);
+  EXPECT_EQ(of_scores.entries, kept);
+  EXPECT_EQ(of_scores.heads, 4);
+}
+
+TEST(Reach, ATableOfAWholeLayerIsEveryPartsWhole) {
   HeadRows<float> rows[2];
-  const SignalInfo info = {"notes", Alignment::layer, sizeof(HeadRows<float>), nullptr};
-  EXPECT_EQ(narrowed({rows, 2, 1, 1, nullptr}, info, 1, 2, 2).entries, rows);
+  const SignalTable of_layer = {rows, 2, 1, 1, nullptr, Alignment::layer, sizeof(HeadRows<float>)};
+  EXPECT_EQ(published_part(of_layer, 1, 2, 2).entries, rows);
+  EXPECT_EQ(read_part(of_layer, 1, 2, 2).entries, rows);
+  EXPECT_EQ(read_part(of_layer, 1, 2, 2).heads, 1);
+}
+
+TEST(Reach, ATableIsMadeAsItsSignalSays) {
+  Arena arena;
+  const unsigned char wanted[3] = {};
+  for (const SignalInfo& info : signal_infos_of<Standard, float>({})) {
+    const SignalTable table = make_table(arena, info, 2, wanted);
+    EXPECT_EQ(table.alignment, info.alignment);
+    EXPECT_EQ(table.entry_bytes, info.entry_bytes);
+  }
 }
 
 }  // namespace

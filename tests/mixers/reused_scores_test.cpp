@@ -10,7 +10,7 @@ namespace {
 
 using testing::Layers;
 using Reuse = Attention<ReusedScores, ProjectedValues>;
-using ReuseShared = Attention<ReusedScores, SharedValues>;
+using ReuseShared = Attention<ReusedScores, SharedValues<>>;
 
 const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
                                         .lengths = {4, 0, 1, 5}};

@@ -9,7 +9,7 @@ namespace heed {
 namespace {
 
 using testing::Layers;
-using Shared = Attention<ComputedScores, SharedValues>;
+using Shared = Attention<ComputedScores, SharedValues<>>;
 
 const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
                                         .lengths = {4, 0, 1, 5}};
@@ -21,9 +21,9 @@ TEST(SharedValues, HoldTheContractWhereALayerAboveReadsThem) {
 
 TEST(SharedValues, HaveNoWeightsAndNoCache) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
-  EXPECT_EQ(count_parameters(SharedValues::Params<float>(shape, {})), 0);
-  EXPECT_EQ(SharedValues::plan(shape, {}).per_position, 0);
-  EXPECT_EQ((cache_bytes(SharedValues::Cache<float>(shape, SharedValues::Config{}, CacheSize{{10, 20}}))), 0);
+  EXPECT_EQ(count_parameters(SharedValues<>::Params<float>(shape, {})), 0);
+  EXPECT_EQ(SharedValues<>::plan(shape, {}).per_position, 0);
+  EXPECT_EQ((cache_bytes(SharedValues<>::Cache<float>(shape, SharedValues<>::Config{}, CacheSize{{10, 20}}))), 0);
   EXPECT_EQ(Shared::plan(shape, {}).per_position, 8) << "keys only";
 }
 
@@ -34,10 +34,10 @@ TEST(SharedValues, PassTheEntriesOfTheirOriginOn) {
   HeadRows<float> origin[2 * 3];
   for (Index i = 0; i < 6; ++i) origin[i].data = rows + i;
   HeadRows<float> copies[2 * 2];
-  const SignalTable in[] = {{origin, 2, 3, 3, nullptr}};
-  const SignalTable out[] = {{copies, 2, 2, 2, nullptr}};
-  const SharedValues::Config config;
-  const SharedValues::Params<float> params;
+  const SignalTable in[] = {{origin + 1, 2, 2, 3}};
+  const SignalTable out[] = {{copies, 2, 2, 2}};
+  const SharedValues<>::Config config;
+  const SharedValues<>::Params<float> params;
   NoCache cache;
   NoRecord record;
   const Sequences sequences{1, 1};
@@ -47,9 +47,9 @@ TEST(SharedValues, PassTheEntriesOfTheirOriginOn) {
   Workers workers;
   const Pass pass{sequences.division(), past, slots, Purpose::inference, kept, scratch, workers};
   const Matrix<float> x = Matrix<float>::Zero(2, 4);
-  const auto v = SharedValues::apply<float>(
-      {upper, config, params, Inputs<float, SharedValues::consumes>(std::span<const SignalTable>(in)),
-       Outputs<float, SharedValues::publishes>(std::span<const SignalTable>(out)), cache, record, pass},
+  const auto v = SharedValues<>::apply<float>(
+      {upper, config, params, Inputs<float, SharedValues<>::consumes>(std::span<const SignalTable>(in)),
+       Outputs<float, SharedValues<>::publishes>(std::span<const SignalTable>(out)), cache, record, pass},
       view_of(x));
   for (Index b = 0; b < 2; ++b)
     for (Index g = 0; g < 2; ++g) EXPECT_EQ(v.at(b, g).data, rows + 3 * b + 1 + g);

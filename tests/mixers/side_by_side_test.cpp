@@ -83,7 +83,7 @@ TEST(SideBySide, IsDescribedByItsParts) {
 TEST(SideBySide, ConsumesATapThatBothPartsReadOnce) {
   using Both = SideBySide<ResidualValueAttention, SharedValueAttention>;
   static_assert(std::is_same_v<Both::consumes, signals<first<values>>>);
-  static_assert(std::is_same_v<Both::publishes, signals<values, scores>>);
+  static_assert(std::is_same_v<Both::publishes, signals<values, scores, keys>>);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 namespace heed::small_models {
 
 using StandardBlock = Block<Attention<ComputedScores, ProjectedValues>>;
-using SharingBlock = Block<Attention<ComputedScores, SharedValues>>;
+using SharingBlock = Block<Attention<ComputedScores, SharedValues<>>>;
 template <class Scalar>
 using Layers = Stack<Scalar, StandardBlock, SharingBlock>;
 template <class Scalar>

@@ -56,7 +56,15 @@ struct Published {
       : table{static_cast<Entry<Signal, Scalar>*>(erased.entries), erased.sequences, erased.heads, erased.stride},
         wanted(erased.wanted) {}
   bool is_wanted(Index head) const { return wanted != nullptr && wanted[head] != 0; }
-  SignalTable erased() const { return {table.entries, table.sequences, table.heads, table.stride, wanted}; }
+  SignalTable erased() const {
+    return {table.entries,
+            table.sequences,
+            table.heads,
+            table.stride,
+            wanted,
+            Signal::alignment,
+            sizeof(Entry<Signal, Scalar>)};
+  }
 };
 
 /// One consumed tap with what it reads.
@@ -99,6 +107,7 @@ class Inputs<Scalar, signals<Taps...>> {
     ((tables_[list::template index_of<Taps>] = wider.template erased<Taps>()), ...);
   }
 
+  /// What Tap reads: an entry for each of the mixer's own heads, the first of them for the first.
   template <class Tap>
   HeadTable<Entry<typename Tap::signal, Scalar>> get() const {
     return Published<typename Tap::signal, Scalar>(erased<Tap>()).table;
@@ -108,6 +117,8 @@ class Inputs<Scalar, signals<Taps...>> {
     static_assert(list::template contains<Tap>, "heed: this tap is not in the mixer's consumes list");
     return tables_[list::template index_of<Tap>];
   }
+  /// All tables, in the order of the list.
+  std::span<const SignalTable> tables() const { return {tables_, sizeof...(Taps)}; }
 
  private:
   using list = signals<Taps...>;

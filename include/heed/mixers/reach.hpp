@@ -168,19 +168,24 @@ inline SignalTable make_table(Arena& arena, const SignalInfo& info, Index sequen
   const auto heads = static_cast<Index>(wanted.size());
   auto* entries = arena.take<unsigned char>(sequences * heads * static_cast<Index>(info.entry_bytes));
   info.construct(entries, sequences * heads);
-  return {entries, sequences, heads, heads, wanted.data()};
+  return {entries, sequences, heads, heads, wanted.data(), info.alignment, info.entry_bytes};
 }
 
-/// The part of a mixer's table that belongs to the kv heads [begin, begin + count) of the mixer.
-inline SignalTable narrowed(const SignalTable& table, const SignalInfo& info, Index begin, Index count, Index group) {
-  if (info.alignment == Alignment::layer) return table;
-  const Index per_kv_head = info.alignment == Alignment::kv_heads ? 1 : group;
+/// Of what a mixer publishes: what belongs to its kv heads [begin, begin + count).
+inline SignalTable published_part(const SignalTable& table, Index begin, Index count, Index group) {
+  if (table.alignment == Alignment::layer) return table;
+  const Index per_kv_head = table.alignment == Alignment::kv_heads ? 1 : group;
   SignalTable part = table;
   part.entries =
-      static_cast<unsigned char*>(table.entries) + static_cast<std::size_t>(begin * per_kv_head) * info.entry_bytes;
+      static_cast<unsigned char*>(table.entries) + static_cast<std::size_t>(begin * per_kv_head) * table.entry_bytes;
   part.heads = count * per_kv_head;
   if (table.wanted != nullptr) part.wanted = table.wanted + begin * per_kv_head;
   return part;
+}
+
+/// Of what a mixer reads: what a part that owns its kv heads [begin, begin + count) reads.
+inline SignalTable read_part(const SignalTable& table, Index begin, Index count, Index group) {
+  return published_part(table, table.alignment == Alignment::heads_from_first ? 0 : begin, count, group);
 }
 
 }  // namespace heed::inline HEED_ABI

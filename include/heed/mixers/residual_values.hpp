@@ -130,7 +130,7 @@ struct ResidualValues {
     const Arena::Scope scope(pass.scratch);
     MutableView<Scalar> v = pass.scratch.matrix<Scalar>(x.rows(), width);  // [T x G E_v]
     const auto l = Coefficients::get(call.config, call.params.coefficients);
-    mix(l.from_first, v_first(call), l.from_own, view_of(v_own), pass.rows, v, pass.workers);
+    mix(l.from_first, call.inputs.template get<first<values>>(), l.from_own, view_of(v_own), pass.rows, v, pass.workers);
 
     const auto table = call.outputs.template get<values>().table;
     call.cache.v.append_to(table, pass, view_of(v));
@@ -154,17 +154,11 @@ struct ResidualValues {
     MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);                              // [T x G E_v]
     const auto l = Coefficients::get(call.config, call.params.coefficients);
     // v = l_first v_first + l_own v_own   =>   d_v_own += l_own d_v,  d_v_first += l_first d_v,  d_l_first, d_l_own
-    const auto d_l =
-        mix_backward(l.from_first, v_first(call), l.from_own, v_own, pass.rows, d_v, d_v_own, pass.scratch, pass.workers);
+    const auto d_l = mix_backward(l.from_first, call.inputs.template get<first<values>>(), l.from_own, v_own, pass.rows,
+                                  d_v, d_v_own, pass.scratch, pass.workers);
     Coefficients::backward(d_l, gradients.coefficients);
     // v_own = x w_v   =>   d_x += d_v_own w_v^T,  d_w_v += x^T d_v_own
     linear_backward(x, call.params.w_v, d_v_own, d_x, gradients.w_v, pass.workers);
-  }
-
- private:
-  template <class Scalar>
-  static HeadTable<HeadRows<Scalar>> v_first(const Call<ResidualValues, Scalar>& call) {
-    return call.inputs.template get<first<values>>().heads_of(call.shape.kv_heads.begin, call.shape.kv_heads.count);
   }
 };
 

@@ -55,8 +55,7 @@ struct SharedKeys {
     MutableView<Scalar> q =
         HeadProjection::apply(config.projection(), params.q, record.q, pass, x, pass.record());  // [T x H E]
     turn(config.positions, pass, shape.head_width, q);
-    const auto k_below = inputs.template get<Tap>().heads_of(shape.kv_heads.begin, shape.kv_heads.count);
-    record.operand.emplace(softmax_operand(call, q, k_below));
+    record.operand.emplace(softmax_operand(call, q, inputs.template get<Tap>()));
     return *record.operand;
   }
 

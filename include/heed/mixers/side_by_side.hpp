@@ -174,16 +174,23 @@ struct SideBySide {
     Shape second;
   };
 
-  // The part's inputs: of those of the whole, the ones it consumes. Lists known at run time stand one behind the other.
+  // The part's inputs: of those of the whole, the ones it consumes, for its own heads. Lists known at run time stand one
+  // behind the other.
   template <class Part, class Scalar>
   static Inputs<Scalar, typename Part::consumes> inputs_of(const Call<SideBySide, Scalar>& call,
                                                            [[maybe_unused]] const typename Part::Config& config,
-                                                           [[maybe_unused]] std::size_t taps_before) {
+                                                           [[maybe_unused]] std::size_t taps_before, const Shape& part) {
+    const auto read = [&](std::span<const SignalTable> whole) {
+      auto* tables = call.pass.scratch.template take<SignalTable>(static_cast<Index>(whole.size()));
+      for (std::size_t tap = 0; tap < whole.size(); ++tap)
+        tables[tap] = read_part(whole[tap], begin_of(call, part), part.kv_heads.count, part.group);
+      return std::span<const SignalTable>(tables, whole.size());
+    };
+    using Read = Inputs<Scalar, typename Part::consumes>;
     if constexpr (std::same_as<typename Part::consumes, runtime_signals>)
-      return Inputs<Scalar, runtime_signals>(
-          call.inputs.tables().subspan(taps_before, signals_of<Part>(config).consumes.size()));
+      return Read(read(call.inputs.tables().subspan(taps_before, signals_of<Part>(config).consumes.size())));
     else
-      return Inputs<Scalar, typename Part::consumes>(call.inputs);
+      return Read(read(Read(call.inputs).tables()));
   }
   // The part's tables: of those of the whole, the entries of its own heads.
   template <class Part, class Scalar>
@@ -192,9 +199,14 @@ struct SideBySide {
     const std::span<const SignalInfo> infos = signal_infos_of<Part, Scalar>(config);
     auto* tables = call.pass.scratch.template take<SignalTable>(static_cast<Index>(infos.size()));
     for (std::size_t i = 0; i < infos.size(); ++i)
-      tables[i] = narrowed(call.outputs.tables()[published_at(call.config, infos[i].name)], infos[i],
-                           part.kv_heads.begin - call.shape.kv_heads.begin, part.kv_heads.count, part.group);
+      tables[i] = published_part(call.outputs.tables()[published_at(call.config, infos[i].name)], begin_of(call, part),
+                                 part.kv_heads.count, part.group);
     return Outputs<Scalar, typename Part::publishes>(std::span<const SignalTable>(tables, infos.size()));
+  }
+  // The part's first kv head, counted from the first of the whole.
+  template <class Scalar>
+  static Index begin_of(const Call<SideBySide, Scalar>& call, const Shape& part) {
+    return part.kv_heads.begin - call.shape.kv_heads.begin;
   }
   // The place of a signal among those of the whole: First's, then those that only Second publishes.
   static std::size_t published_at(const Config& config, std::string_view signal) {
@@ -215,7 +227,7 @@ struct SideBySide {
     return {shapes.first,
             call.config.first,
             call.params.first,
-            inputs_of<First>(call, call.config.first, 0),
+            inputs_of<First>(call, call.config.first, 0, shapes.first),
             outputs_of<First>(call, call.config.first, shapes.first),
             call.cache.first,
             call.record.first,
@@ -223,14 +235,15 @@ struct SideBySide {
   }
   template <class Scalar>
   static Call<Second, Scalar> second_of(const Call<SideBySide, Scalar>& call, const Shapes& shapes) {
-    return {shapes.second,
-            call.config.second,
-            call.params.second,
-            inputs_of<Second>(call, call.config.second, signals_of<First>(call.config.first).consumes.size()),
-            outputs_of<Second>(call, call.config.second, shapes.second),
-            call.cache.second,
-            call.record.second,
-            call.pass};
+    return {
+        shapes.second,
+        call.config.second,
+        call.params.second,
+        inputs_of<Second>(call, call.config.second, signals_of<First>(call.config.first).consumes.size(), shapes.second),
+        outputs_of<Second>(call, call.config.second, shapes.second),
+        call.cache.second,
+        call.record.second,
+        call.pass};
   }
 };
 

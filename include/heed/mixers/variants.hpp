@@ -15,13 +15,13 @@ namespace heed::inline HEED_ABI {
 using StandardAttention = Attention<ComputedScores, ProjectedValues>;
 using ResidualValueAttention = Attention<ComputedScores, ResidualValues<Fixed>>;
 using LearnedResidualValueAttention = Attention<ComputedScores, ResidualValues<Learned>>;
-using SharedValueAttention = Attention<ComputedScores, SharedValues>;
+using SharedValueAttention = Attention<ComputedScores, SharedValues<>>;
 using ScoreReuseAttention = Attention<ReusedScores, ProjectedValues>;
 using ScoreReuseResidualValueAttention = Attention<ReusedScores, ResidualValues<Fixed>>;
-using ScoreReuseSharedValueAttention = Attention<ReusedScores, SharedValues>;
+using ScoreReuseSharedValueAttention = Attention<ReusedScores, SharedValues<>>;
 using SharedKeyAttention = Attention<SharedKeys<>, ProjectedValues>;
 /// Keys of the first layer of a group, values of the first of all: SVFormer with CLA.
-using SharedKeyValueAttention = Attention<SharedKeys<>, SharedValues>;
+using SharedKeyValueAttention = Attention<SharedKeys<>, SharedValues<>>;
 
 /// Some heads compute their scores, the others take those of the layer below.
 using PartialScoreReuseAttention = SideBySide<StandardAttention, ScoreReuseAttention>;

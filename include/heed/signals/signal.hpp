@@ -90,6 +90,8 @@ struct SignalTable {
   std::ptrdiff_t heads = 0;
   std::ptrdiff_t stride = 0;
   const unsigned char* wanted = nullptr;  // [heads] 1 where a layer above reads the head
+  Alignment alignment = Alignment::layer;
+  std::size_t entry_bytes = 0;
 };
 
 /// What a stack must know of a published signal to make its table.
