@@ -74,20 +74,24 @@ void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<S
   if (in_place)
     return scan_row(in, Index(0), in.a.data(), a_row, states.before, states.row, states.after, states.row, dt_x, y.data());
 
-  if (T == 0 && states.after == nullptr) return;
+  if (T == 0) {
+    if (states.before != nullptr && states.after != nullptr)
+      copy_rows(states.after, states.row, states.before, states.row, N, w);
+    else if (states.after != nullptr)
+      for (Index n = 0; n < N; ++n) std::fill_n(states.after + n * states.row, w, Scalar(0));
+    return;
+  }
   Scalar* h = scratch.take_zeroed<Scalar>(N * w);  // [N x w]
+  Scalar* a = scratch.take<Scalar>(N * w);         // [N x w]
   if (states.before != nullptr) copy_rows(h, w, states.before, states.row, N, w);
-  if (T > 0) {
-    Scalar* a = scratch.take<Scalar>(N * w);  // [N x w]
-    copy_rows(a, w, in.a.data(), a_row, N, w);
-    Scalar* kept = states.kept;
-    for (Index t = 0; t < T; ++t) {
-      if (kept != nullptr && t > 0 && t % chunk == 0) {
-        copy_rows(kept, states.row, h, w, N, w);
-        kept += N * states.row;
-      }
-      scan_row(in, t, a, w, h, w, h, w, dt_x, y.data() + t * y.outerStride());
+  copy_rows(a, w, in.a.data(), a_row, N, w);
+  Scalar* kept = states.kept;
+  for (Index t = 0; t < T; ++t) {
+    if (kept != nullptr && t > 0 && t % chunk == 0) {
+      copy_rows(kept, states.row, h, w, N, w);
+      kept += N * states.row;
     }
+    scan_row(in, t, a, w, h, w, h, w, dt_x, y.data() + t * y.outerStride());
   }
   if (states.after != nullptr) copy_rows(states.after, states.row, h, w, N, w);
 }
