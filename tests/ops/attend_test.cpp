@@ -18,6 +18,8 @@ using heed::Index;
 using heed::Mask;
 using heed::Matrix;
 using heed::Probabilities;
+using heed::ScoreBias;
+using heed::Storage;
 using heed::View;
 using heed::Workers;
 
@@ -64,10 +66,17 @@ struct Case {
   Index heads = 2, kv_heads = 1, width = 8, value_width = 8;
   Mask mask = heed::causal();
   std::vector<Lengths> sequences = {{9, 9}};
+  // options of logits
+  double soft_cap = 0;
+  bool slopes = false, sinks = false;
+  bool added = false, shown = false;  // biases, and hidden pairs beside the mask
+  Index offset = 0;                   // added to S - T
+  Storage storage = Storage::arithmetic;
 
   friend std::ostream& operator<<(std::ostream& out, const Case& c) {
     out << "H " << c.heads << " G " << c.kv_heads << " E " << c.width << " E_v " << c.value_width << " left " << c.mask.left
-        << " right " << c.mask.right;
+        << " right " << c.mask.right << " sinks " << c.mask.sinks << " cap " << c.soft_cap << " slopes " << c.slopes
+        << " sinks " << c.sinks << " added " << c.added << " shown " << c.shown << " offset " << c.offset;
     for (const Lengths& s : c.sequences) out << " (" << s.rows << ", " << s.keys << ")";
     return out;
   }
@@ -93,6 +102,12 @@ struct Problem {
   HeadTable<HeadRows<Scalar>> k_heads, v_heads;
   HeadTable<Probabilities<Scalar>> kept{};
   Scalar scale;
+  std::vector<Scalar> slopes, sinks, d_sinks;  // [H], or empty
+  std::vector<Index> offsets;                  // [B]
+  std::vector<Matrix<Scalar>> added, d_added;  // [T x S] per (sequence, head), or none
+  std::vector<Matrix<bool>> shown;
+  HeadTable<ScoreBias<Scalar>> bias{};
+  std::vector<std::uint16_t> k_narrow, v_narrow;
 
   static heed::Sequences rows_of(const Case& c) {
     std::vector<Index> rows;
@@ -113,6 +128,7 @@ struct Problem {
     fill(k, past_keys, c.kv_heads * c.width);
     fill(v, past_keys, c.kv_heads * c.value_width);
     fill(d_o, T, c.heads * c.value_width);
+    if (c.storage != Storage::arithmetic) store(k, k_narrow), store(v, v_narrow);
     scale = Scalar(1) / std::sqrt(static_cast<Scalar>(c.width));
     o.setZero(T, c.heads * c.value_width);
     log_sum_exp.setConstant(T, c.heads, Scalar(77));
@@ -120,21 +136,59 @@ struct Problem {
     d_k.setZero(k.rows(), k.cols());
     d_v.setZero(v.rows(), v.cols());
     const Index B = Index(c.sequences.size());
+    for (Index b = 0; b < B; ++b) offsets.push_back(keys(b) - rows(b) + c.offset);
+    for (Index h = 0; h < c.heads; ++h) {
+      if (c.slopes) slopes.push_back(static_cast<Scalar>(std::exp2(-0.5 * double(h + 1))));
+      if (c.sinks) sinks.push_back(h == 1 ? -std::numeric_limits<Scalar>::infinity() : normal(random));
+    }
+    d_sinks.assign(sinks.size(), Scalar(0));
+    if (c.added || c.shown) bias = HeadTable<ScoreBias<Scalar>>::make(arena, B, c.heads);
+    for (Index b = 0; b < bias.sequences; ++b)
+      for (Index h = 0; h < c.heads; ++h) {
+        fill(added.emplace_back(), rows(b), keys(b));
+        d_added.push_back(Matrix<Scalar>::Zero(rows(b), keys(b)));
+        Matrix<bool>& of_head = shown.emplace_back(rows(b), keys(b));
+        for (Index i = 0; i < of_head.size(); ++i) {
+          of_head.data()[i] = random() % 4 > 0;
+          if (random() % 5 == 0) added.back().data()[i] = -std::numeric_limits<Scalar>::infinity();
+        }
+      }
+    for (Index i = 0; i < Index(added.size()); ++i) {
+      ScoreBias<Scalar>& entry = bias.entries[i];
+      const auto at = std::size_t(i);
+      if (c.added) {
+        entry.added = added[at].data(), entry.gradient = d_added[at].data();
+        entry.stride = entry.gradient_stride = added[at].cols();
+      }
+      if (c.shown) entry.shown = shown[at].data(), entry.shown_stride = shown[at].cols();
+    }
     k_heads = HeadTable<HeadRows<Scalar>>::make(arena, B, c.kv_heads);
     v_heads = HeadTable<HeadRows<Scalar>>::make(arena, B, c.kv_heads);
     if (keep) kept = HeadTable<Probabilities<Scalar>>::make(arena, B, c.heads);
     for (Index b = 0; b < B; ++b) {
       for (Index g = 0; g < c.kv_heads; ++g) {
-        const auto entry = [&](Matrix<Scalar>& x, Matrix<Scalar>& d_x, Index width) {
+        const auto entry = [&](Matrix<Scalar>& x, Matrix<Scalar>& d_x, Index width,
+                               const std::vector<std::uint16_t>& narrow) {
           const Index at = first_key(b) * x.cols() + g * width;
-          return HeadRows<Scalar>{x.data() + at, d_x.data() + at, keys(b), width, x.cols(), d_x.cols()};
+          HeadRows<Scalar> made{x.data() + at, d_x.data() + at, keys(b), width, x.cols(), d_x.cols()};
+          made.storage = c.storage;
+          if (c.storage != Storage::arithmetic) made.data = nullptr, made.narrow = narrow.data() + at;
+          return made;
         };
-        k_heads.at(b, g) = entry(k, d_k, c.width);
-        v_heads.at(b, g) = entry(v, d_v, c.value_width);
+        k_heads.at(b, g) = entry(k, d_k, c.width, k_narrow);
+        v_heads.at(b, g) = entry(v, d_v, c.value_width, v_narrow);
       }
       for (Index h = 0; keep && h < c.heads; ++h)
-        kept.at(b, h) = Probabilities<Scalar>::make(arena, rows(b), keys(b), c.mask, keys(b) - rows(b), true);
+        kept.at(b, h) = Probabilities<Scalar>::make(arena, rows(b), keys(b), c.mask, offsets[std::size_t(b)], true,
+                                                    bias.heads > 0 ? bias.at(b, h) : ScoreBias<Scalar>{});
     }
+  }
+
+  /// x in 16 bits; x itself is rounded with it.
+  void store(Matrix<Scalar>& x, std::vector<std::uint16_t>& narrow) const {
+    narrow.resize(std::size_t(x.size()));
+    heed::narrow(c.storage, x.data(), x.size(), narrow.data());
+    heed::widen(c.storage, narrow.data(), x.size(), x.data());
   }
 
   Index rows(Index b) const { return c.sequences[std::size_t(b)].rows; }
@@ -144,10 +198,39 @@ struct Problem {
     for (Index i = 0; i < b; ++i) first += keys(i);
     return first;
   }
-  reference::Sight sight() const { return {c.mask.left, c.mask.right}; }
+  template <class To>
+  reference::Logits<To> logits(Index b, Index h) const {
+    reference::Logits<To> of;
+    of.sees = [mask = c.mask](Index position, Index key) { return mask.visible(position, key + 1).contains(key); };
+    of.offset = offsets[std::size_t(b)];
+    of.scale = static_cast<To>(scale);
+    of.soft_cap = static_cast<To>(static_cast<Scalar>(c.soft_cap));
+    if (c.slopes) of.slope = static_cast<To>(slopes[std::size_t(h)]);
+    if (c.sinks) of.sink = static_cast<To>(sinks[std::size_t(h)]);
+    if (bias.heads == 0) return of;
+    const auto at = std::size_t(b * c.heads + h);
+    of.bias = reference::Rows<To>(rows(b), keys(b));
+    for (Index i = 0; i < rows(b); ++i)
+      for (Index j = 0; j < keys(b); ++j) {
+        if (c.added) of.bias(i, j) = static_cast<To>(added[at](i, j));
+        if (c.shown && !shown[at](i, j)) of.bias(i, j) = -std::numeric_limits<To>::infinity();
+      }
+    return of;
+  }
 
   heed::Computed<Scalar> computed() {
-    return {heed::view_of(q), k_heads, c.mask, scale, heed::mutable_view_of(log_sum_exp), kept};
+    return {.q = heed::view_of(q),
+            .k = k_heads,
+            .mask = c.mask,
+            .scale = scale,
+            .log_sum_exp = heed::mutable_view_of(log_sum_exp),
+            .probabilities = kept,
+            .soft_cap = static_cast<Scalar>(c.soft_cap),
+            .slopes = c.slopes ? slopes.data() : nullptr,
+            .bias = bias,
+            .sinks = c.sinks ? sinks.data() : nullptr,
+            .d_sinks = c.sinks ? d_sinks.data() : nullptr,
+            .offsets = c.offset != 0 ? offsets.data() : nullptr};
   }
   void forward(Workers& workers) {
     o.setZero();
@@ -179,7 +262,8 @@ struct Problem {
 
   template <class To>
   struct Expected {
-    Matrix<To> o, log_sum_exp, d_q, d_k, d_v;
+    Matrix<To> o, log_sum_exp, d_q, d_k, d_v, d_sinks;
+    std::vector<reference::Rows<To>> d_bias;
     std::vector<reference::Rows<To>> a;  // sequence * heads + head
   };
   template <class To>
@@ -190,6 +274,7 @@ struct Problem {
     e.d_q.setZero(q.rows(), q.cols());
     e.d_k.setZero(k.rows(), k.cols());
     e.d_v.setZero(v.rows(), v.cols());
+    e.d_sinks.setZero(1, c.sinks ? c.heads : 0);
     const Index g = c.heads / c.kv_heads;
     // The scale is data like the rest: it enters as the rounded number that the operand holds.
     for (Index b = 0; b < Index(c.sequences.size()); ++b)
@@ -199,14 +284,15 @@ struct Problem {
         const auto k_h = part<To>(k, key, keys(b), h / g, c.width);
         const auto v_h = part<To>(v, key, keys(b), h / g, c.value_width);
         const auto d_o_h = part<To>(d_o, row, rows(b), h, c.value_width);
-        const auto f = reference::attention(q_h, k_h, v_h, sight(), static_cast<To>(scale));
+        const auto of = logits<To>(b, h);
+        const auto f = reference::attention(q_h, k_h, v_h, of);
         reference::Rows<To> echo_h;
         if (kept.heads > 0) {
           echo_h = reference::Rows<To>(rows(b), keys(b));
           for (Index i = 0; i < rows(b); ++i)
             for (Index j = 0; j < keys(b); ++j) echo_h(i, j) = static_cast<To>(kept.at(b, h).gradient(i, j));
         }
-        const auto d = reference::attention_backward(q_h, k_h, v_h, sight(), static_cast<To>(scale), f.a, d_o_h, echo_h);
+        const auto d = reference::attention_backward(q_h, k_h, v_h, of, f, d_o_h, echo_h);
         const auto add = [](Matrix<To>& to, const reference::Rows<To>& x, Index first, Index head) {
           for (Index i = 0; i < x.rows; ++i)
             for (Index j = 0; j < x.cols; ++j) to(first + i, head * x.cols + j) += x(i, j);
@@ -216,6 +302,8 @@ struct Problem {
         add(e.d_k, d.k, key, h / g);
         add(e.d_v, d.v, key, h / g);
         for (Index i = 0; i < rows(b); ++i) e.log_sum_exp(row + i, h) = f.log_sum_exp[std::size_t(i)];
+        if (c.sinks) e.d_sinks(0, h) += d.sink;
+        e.d_bias.push_back(d.bias);
         e.a.push_back(f.a);
       }
     return e;
@@ -289,12 +377,22 @@ void expect_matches_reference(const Case& c, bool keep, bool gradients = true) {
     expect_as_good_as_naive<Scalar>("d_k", p.d_k, naive.d_k, oracle.d_k, n);
     expect_as_good_as_naive<Scalar>("d_v", p.d_v, naive.d_v, oracle.d_v, n);
   }
+  if (gradients && c.sinks) {
+    const Index rows = p.sequences.rows() + n;
+    Matrix<Scalar> d_sinks = Eigen::Map<const Matrix<Scalar>>(p.d_sinks.data(), 1, c.heads);
+    expect_as_good_as_naive<Scalar>("d_sinks", d_sinks, naive.d_sinks, oracle.d_sinks, rows);
+  }
+  for (std::size_t i = 0; gradients && c.added && i < oracle.d_bias.size(); ++i)
+    expect_as_good_as_naive<Scalar>("d_bias", p.d_added[i], RowsAsMatrix<Scalar>{naive.d_bias[i]},
+                                    RowsAsMatrix<Wide<Scalar>>{oracle.d_bias[i]}, n);
   for (Index i = 0; keep && i < Index(oracle.a.size()); ++i)
     expect_as_good_as_naive<Scalar>("a", AsMatrix<Scalar>{p.kept.entries[i]}, RowsAsMatrix<Scalar>{naive.a[std::size_t(i)]},
                                     RowsAsMatrix<Wide<Scalar>>{oracle.a[std::size_t(i)]}, n);
 }
 
-const std::vector<Mask> masks = {heed::causal(), heed::window(1), heed::window(50), heed::bidirectional(), Mask{3, 2}};
+const std::vector<Mask> masks = {heed::causal(),        heed::window(1),         heed::window(50),
+                                 heed::bidirectional(), heed::window(3, 2),      heed::prefix_lm(20),
+                                 heed::streaming(3, 7), heed::streaming(70, 30), heed::chunked(48) & heed::key_length(131)};
 
 template <class Scalar>
 class Attend : public testing::Test {};
@@ -505,35 +603,40 @@ bool same_bits(const Matrix<Scalar>& a, const Matrix<Scalar>& b) {
 }
 
 TYPED_TEST(Attend, HasTheSameBitsForAnyNumberOfWorkers) {
-  const Case c{.heads = 4, .kv_heads = 2, .sequences = {{150, 150}, {1, 3000}, {0, 4}, {12, 2500}, {3, 7}}};
-  const auto run = [&](heed::Executor& executor, Problem<TypeParam>& p, Problem<TypeParam>& reader) {
-    Workers workers(executor);
-    p.forward(workers);
-    heed::attend(heed::Given<TypeParam>{p.kept}, reader.v_heads, p.sequences, heed::mutable_view_of(reader.o), workers);
-    heed::attend_backward(heed::Given<TypeParam>{p.kept}, reader.v_heads, p.sequences, heed::view_of(reader.d_o), workers);
-    p.backward(workers);
-  };
-  heed::Serial serial;
-  Problem<TypeParam> one(c, true), reader_one(c, false, 2);
-  run(serial, one, reader_one);
-  Reversed reversed_one(1), reversed_two(2), reversed_three(3);
-  Threads two(2), three(3);
-  for (heed::Executor* executor :
-       std::initializer_list<heed::Executor*>{&reversed_one, &reversed_two, &reversed_three, &two, &three}) {
-    Problem<TypeParam> p(c, true), reader(c, false, 2);
-    run(*executor, p, reader);
-    EXPECT_TRUE(same_bits(p.o, one.o));
-    EXPECT_TRUE(same_bits(p.log_sum_exp, one.log_sum_exp));
-    EXPECT_TRUE(same_bits(p.d_q, one.d_q));
-    EXPECT_TRUE(same_bits(p.d_k, one.d_k));
-    EXPECT_TRUE(same_bits(p.d_v, one.d_v));
-    EXPECT_TRUE(same_bits(reader.o, reader_one.o));
-    EXPECT_TRUE(same_bits(reader.d_v, reader_one.d_v));
-    for (Index i = 0; i < 150; ++i)
-      for (Index j = 0; j < 150; ++j) {
-        ASSERT_EQ(p.kept.at(0, 3)(i, j), one.kept.at(0, 3)(i, j));
-        ASSERT_EQ(p.kept.at(0, 3).gradient(i, j), one.kept.at(0, 3).gradient(i, j));
-      }
+  for (const bool options : {false, true}) {
+    Case c{.heads = 4, .kv_heads = 2, .sequences = {{150, 150}, {1, 3000}, {0, 4}, {12, 2500}, {3, 7}}};
+    if (options) c.soft_cap = 3, c.slopes = c.sinks = c.shown = true, c.mask = heed::streaming(5, 1400);
+    const auto run = [&](heed::Executor& executor, Problem<TypeParam>& p, Problem<TypeParam>& reader) {
+      Workers workers(executor);
+      p.forward(workers);
+      heed::attend(heed::Given<TypeParam>{p.kept}, reader.v_heads, p.sequences, heed::mutable_view_of(reader.o), workers);
+      heed::attend_backward(heed::Given<TypeParam>{p.kept}, reader.v_heads, p.sequences, heed::view_of(reader.d_o),
+                            workers);
+      p.backward(workers);
+    };
+    heed::Serial serial;
+    Problem<TypeParam> one(c, true), reader_one(c, false, 2);
+    run(serial, one, reader_one);
+    Reversed reversed_one(1), reversed_two(2), reversed_three(3);
+    Threads two(2), three(3);
+    for (heed::Executor* executor :
+         std::initializer_list<heed::Executor*>{&reversed_one, &reversed_two, &reversed_three, &two, &three}) {
+      Problem<TypeParam> p(c, true), reader(c, false, 2);
+      run(*executor, p, reader);
+      EXPECT_TRUE(same_bits(p.o, one.o));
+      EXPECT_TRUE(same_bits(p.log_sum_exp, one.log_sum_exp));
+      EXPECT_TRUE(same_bits(p.d_q, one.d_q));
+      EXPECT_TRUE(same_bits(p.d_k, one.d_k));
+      EXPECT_TRUE(same_bits(p.d_v, one.d_v));
+      EXPECT_TRUE(same_bits(reader.o, reader_one.o));
+      EXPECT_TRUE(same_bits(reader.d_v, reader_one.d_v));
+      for (Index i = 0; i < 150; ++i)
+        for (Index j = 0; j < 150; ++j) {
+          ASSERT_EQ(p.kept.at(0, 3)(i, j), one.kept.at(0, 3)(i, j));
+          ASSERT_EQ(p.kept.at(0, 3).gradient(i, j), one.kept.at(0, 3).gradient(i, j));
+        }
+      EXPECT_EQ(p.d_sinks, one.d_sinks);
+    }
   }
 }
 
@@ -563,12 +666,13 @@ TYPED_TEST(Attend, OfGivenProbabilitiesEqualsTheDefinition) {
           const auto d_o = reader.template part<To>(reader.d_o, row, p.rows(b), h, c.value_width);
           for (Index i = 0; i < a.rows; ++i)
             for (Index j = 0; j < a.cols; ++j) a(i, j) = static_cast<To>(p.kept.at(b, h)(i, j));
-          const auto o = reference::probabilities_times_values(a, v, p.sight());
+          const auto of = p.template logits<To>(b, h);
+          const auto o = reference::probabilities_times_values(a, v, of);
           for (Index i = 0; i < o.rows; ++i)
             for (Index e_v = 0; e_v < o.cols; ++e_v) e.o(row + i, h * c.value_width + e_v) = o(i, e_v);
           for (Index i = 0; i < a.rows; ++i)
             for (Index j = 0; j < a.cols; ++j)
-              for (Index e_v = 0; e_v < v.cols && p.sight()(i + a.cols - a.rows, j); ++e_v) {
+              for (Index e_v = 0; e_v < v.cols && of.see(i, j); ++e_v) {
                 e.d_v(key + j, kv * c.value_width + e_v) += a(i, j) * d_o(i, e_v);
                 d_a(i, j) += d_o(i, e_v) * v(j, e_v);
               }
@@ -601,6 +705,234 @@ TYPED_TEST(Attend, OfGivenHeadsThatAreNotKeptAddsNothing) {
   heed::attend(heed::Given<TypeParam>{p.kept}, p.v_heads, p.sequences, heed::mutable_view_of(o), workers);
   EXPECT_TRUE(o.leftCols(8).isApprox(p.o.leftCols(8)));
   EXPECT_TRUE(o.rightCols(8).isZero(0));
+}
+
+/// One option of logits at a time, and all together.
+std::vector<Case> with_options(const Case& c) {
+  std::vector<Case> all(7, c);
+  all[0].soft_cap = 2;
+  all[1].slopes = true;
+  all[2].sinks = true;
+  all[3].added = true;
+  all[4].shown = true;
+  all[5].offset = -2;
+  all[6].soft_cap = 1, all[6].slopes = all[6].sinks = all[6].added = all[6].shown = true, all[6].offset = 3;
+  return all;
+}
+
+TYPED_TEST(Attend, EqualsTheDefinitionUnderEveryOptionOfLogits) {
+  for (const Mask& mask : {heed::causal(), heed::bidirectional(), heed::streaming(3, 9), heed::prefix_lm(5)})
+    for (const Case& c : with_options({.heads = 4,
+                         .kv_heads = 2,
+                         .width = 3,
+                         .value_width = 2,
+                         .mask = mask,
+                         .sequences = {{5, 5}, {0, 4}, {1, 130}, {70, 75}, {2, 9}}}))
+      expect_matches_reference<TypeParam>(c, true);
+}
+
+TYPED_TEST(Attend, EqualsTheDefinitionWhenFewRowsSeeTwoIntervalsInManyCuts) {
+  for (const Mask& mask : {heed::streaming(3, 50), heed::streaming(1500, 600), heed::streaming(2600, 9),
+                           heed::chunked(2000), heed::prefix_lm(2900)})
+    for (const Case& c : {Case{.heads = 2, .kv_heads = 2, .mask = mask, .sequences = {{1, 2800}, {2, 3000}}},
+                          Case{.heads = 4, .kv_heads = 2, .mask = mask, .sequences = {{20, 2700}}}})
+      expect_matches_reference<TypeParam>(c, true);
+}
+
+TYPED_TEST(Attend, OverRowsIn16BitsIsAttendOverWhatTheyHold) {
+  heed::Serial serial;
+  Workers workers(serial);
+  for (const Storage storage : {Storage::bfloat16, Storage::half})
+    for (const Mask& mask : {heed::causal(), heed::streaming(3, 40)}) {
+      const Case c{.heads = 4,
+                   .kv_heads = 2,
+                   .width = 5,
+                   .value_width = 3,
+                   .mask = mask,
+                   .sequences = {{70, 75}, {1, 1500}, {2, 70}, {20, 90}},
+                   .storage = storage};
+      Problem<TypeParam> narrow(c, true), wide(c, true);
+      for (Index b = 0; b < 4; ++b)
+        for (Index g = 0; g < 2; ++g) {
+          const Index row = wide.first_key(b);
+          wide.k_heads.at(b, g).storage = wide.v_heads.at(b, g).storage = Storage::arithmetic;
+          wide.k_heads.at(b, g).data = wide.k.data() + row * wide.k.cols() + g * 5;
+          wide.v_heads.at(b, g).data = wide.v.data() + row * wide.v.cols() + g * 3;
+        }
+      for (Problem<TypeParam>* each : {&narrow, &wide}) {
+        each->forward(workers);
+        each->set_echo(4);
+        each->backward(workers);
+      }
+      EXPECT_TRUE(same_bits(narrow.o, wide.o));
+      EXPECT_TRUE(same_bits(narrow.log_sum_exp, wide.log_sum_exp));
+      EXPECT_TRUE(same_bits(narrow.d_q, wide.d_q));
+      EXPECT_TRUE(same_bits(narrow.d_k, wide.d_k));
+      EXPECT_TRUE(same_bits(narrow.d_v, wide.d_v));
+      for (Problem<TypeParam>* each : {&narrow, &wide}) {
+        const heed::Given<TypeParam> given{each->kept};
+        heed::attend(given, each->v_heads, each->sequences, heed::mutable_view_of(each->o), workers);
+        heed::attend_backward(given, each->v_heads, each->sequences, heed::view_of(each->d_o), workers);
+      }
+      // the same products in the same order; rows of one tile at a time, so that sums may be cut elsewhere
+      expect_as_good_as_naive<TypeParam>("o", narrow.o, wide.o, wide.o.template cast<Wide<TypeParam>>(), 1500);
+      EXPECT_TRUE(same_bits(narrow.d_v, wide.d_v));
+    }
+}
+
+TYPED_TEST(Attend, NaNBehindABiasDoesNotLeak) {
+  heed::Serial serial;
+  Workers workers(serial);
+  constexpr TypeParam nan = std::numeric_limits<TypeParam>::quiet_NaN(),
+                      infinity = std::numeric_limits<TypeParam>::infinity();
+  constexpr Index keys = 90;
+  for (const bool by_flag : {false, true})
+    for (const Index rows : {1, 2, 70})
+      for (const double cap : {0.0, 5.0})
+        for (const TypeParam poison : {nan, infinity}) {
+          Case c{.heads = 4, .kv_heads = rows == 2 ? 4 : 2, .mask = heed::bidirectional(), .sequences = {{rows, keys}}};
+          c.soft_cap = cap, c.added = true, c.shown = by_flag, c.slopes = c.sinks = true;
+          Problem<TypeParam> clean(c, true), p(c, true);
+          for (Problem<TypeParam>* each : {&clean, &p}) {
+            for (std::size_t h = 0; h < 4; ++h) {  // key 7 is hidden from all rows, key 66 from all but the last
+              for (const Index key : {7, 66})
+                for (Index i = 0; i < rows - (key == 66 ? 1 : 0); ++i) {
+                  if (by_flag)
+                    each->shown[h](i, key) = false;
+                  else
+                    each->added[h](i, key) = -infinity;
+                }
+              each->shown[h](rows - 1, 66) = true, each->added[h](rows - 1, 66) = 0;
+            }
+          }
+          for (const Index key : {7, 66}) p.k.row(key).setConstant(poison), p.v.row(key).setConstant(poison);
+          for (Problem<TypeParam>* each : {&clean, &p}) {
+            each->forward(workers);
+            each->set_echo(3);
+            each->backward(workers);
+          }
+          EXPECT_EQ(p.kept.at(0, 0)(rows - 1, 7), TypeParam(0));
+          EXPECT_FALSE(p.o.row(rows - 1).allFinite());
+          // the same products, added in another order
+          const Matrix<TypeParam> others = p.o.topRows(rows - 1), clean_others = clean.o.topRows(rows - 1);
+          expect_as_good_as_naive<TypeParam>("o", others, clean_others, clean_others.template cast<Wide<TypeParam>>(),
+                                             keys);
+          EXPECT_TRUE(p.d_q.topRows(rows - 1).allFinite());
+          for (const Matrix<TypeParam>* d : {&p.d_k, &p.d_v}) EXPECT_TRUE(d->row(7).isZero(0));
+          for (std::size_t h = 0; h < 4; ++h)
+            for (Index i = 0; i < rows; ++i) EXPECT_EQ(p.d_added[h](i, 7), TypeParam(0));
+
+          // and given probabilities; the last row sees key 66, and so do its gradients
+          Problem<TypeParam> given(c, true);
+          for (const Index key : {7, 66}) given.v.row(key).setConstant(poison);
+          for (Index h = 0; h < 4; ++h) given.kept.at(0, h) = clean.kept.at(0, h);
+          given.o.setZero();
+          heed::attend(heed::Given<TypeParam>{given.kept}, given.v_heads, given.sequences, heed::mutable_view_of(given.o),
+                       workers);
+          heed::attend_backward(heed::Given<TypeParam>{given.kept}, given.v_heads, given.sequences,
+                                heed::view_of(given.d_o), workers);
+          EXPECT_FALSE(given.o.row(rows - 1).allFinite());
+          EXPECT_TRUE(given.o.topRows(rows - 1).allFinite());
+          for (Index i = 0; i < rows; ++i) EXPECT_TRUE(std::isfinite(given.kept.at(0, 2).gradient(i, 7)));
+          EXPECT_TRUE(given.d_v.allFinite());
+        }
+}
+
+TYPED_TEST(Attend, ARowThatABiasHidesEverythingFromIsZeroWithZeroGradients) {
+  heed::Serial serial;
+  Workers workers(serial);
+  constexpr TypeParam infinity = std::numeric_limits<TypeParam>::infinity();
+  for (const bool sinks : {false, true})
+    for (const Index rows : {1, 40}) {
+      Case c{.heads = 2, .kv_heads = 1, .sequences = {{rows, 50}}, .sinks = sinks, .added = true};
+      Problem<TypeParam> p(c, true);
+      for (Matrix<TypeParam>& of_head : p.added) of_head.row(0).setConstant(-infinity);
+      p.forward(workers);
+      p.set_echo(2);
+      p.backward(workers);
+      EXPECT_TRUE(p.o.row(0).isZero(0));
+      EXPECT_TRUE(p.d_q.row(0).isZero(0));
+      for (Index h = 0; h < 2; ++h) EXPECT_EQ(p.log_sum_exp(0, h), sinks ? p.sinks[std::size_t(h)] : -infinity);
+      EXPECT_TRUE(p.d_added[0].row(0).isZero(0));
+      for (Index j = 0; j < 50; ++j) EXPECT_EQ(p.kept.at(0, 0)(0, j), TypeParam(0));
+      EXPECT_TRUE(p.d_k.allFinite() && p.d_v.allFinite());
+      for (const TypeParam d : p.d_sinks) EXPECT_TRUE(std::isfinite(d));
+    }
+}
+
+TYPED_TEST(Attend, ASinkOfMinusInfinityIsNoSink) {
+  heed::Serial serial;
+  Workers workers(serial);
+  const Case without{.sequences = {{1, 30}, {40, 40}}};
+  Case with = without;
+  with.sinks = true;
+  Problem<TypeParam> plain(without), p(with);
+  p.sinks.assign(2, -std::numeric_limits<TypeParam>::infinity());
+  p.q = plain.q, p.k = plain.k, p.v = plain.v, p.d_o = plain.d_o;
+  for (Problem<TypeParam>* each : {&plain, &p}) each->forward(workers), each->backward(workers);
+  EXPECT_TRUE(same_bits(p.o, plain.o));
+  EXPECT_TRUE(same_bits(p.log_sum_exp, plain.log_sum_exp));
+  EXPECT_TRUE(same_bits(p.d_q, plain.d_q));
+  EXPECT_EQ(p.d_sinks, (std::vector<TypeParam>{0, 0}));
+}
+
+TYPED_TEST(Attend, ScoresOfAnySizeStayFinite) {
+  heed::Serial serial;
+  Workers workers(serial);
+  for (const Case& c : with_options({.heads = 2, .kv_heads = 1, .sequences = {{1, 30}, {40, 40}}})) {
+    Problem<TypeParam> p(c);
+    p.q *= TypeParam(1e15);  // scores of 10^30
+    p.k *= TypeParam(1e15);
+    p.forward(workers);
+    p.backward(workers);
+    EXPECT_TRUE(p.o.allFinite() && p.d_q.allFinite() && p.d_k.allFinite() && p.d_v.allFinite()) << c;
+    for (const Matrix<TypeParam>& d : p.d_added) EXPECT_TRUE(d.allFinite()) << c;
+  }
+}
+
+TYPED_TEST(Attend, EqualScoresAverageTheValues) {
+  heed::Serial serial;
+  Workers workers(serial);
+  for (const Index rows : {1, 70}) {
+    Problem<TypeParam> p(Case{.mask = heed::bidirectional(), .sequences = {{rows, 70}}});
+    p.q.setZero();
+    p.v.setConstant(TypeParam(0.75));
+    p.forward(workers);
+    EXPECT_LE((p.o.array() - TypeParam(0.75)).abs().maxCoeff(), 70 * std::numeric_limits<TypeParam>::epsilon());
+  }
+}
+
+TYPED_TEST(Attend, OfOnePositionIsItsValue) {
+  heed::Serial serial;
+  Workers workers(serial);
+  Problem<TypeParam> p(Case{.heads = 1, .kv_heads = 1, .sequences = {{1, 1}}});
+  p.forward(workers);
+  p.backward(workers);
+  EXPECT_TRUE(same_bits(p.o, p.v));
+  // backward forms z, a sum of 8 products, once more: p = e^(z - lse) is 1 up to its rounding
+  const TypeParam z = std::abs(p.log_sum_exp(0, 0)) + 1;
+  EXPECT_LE((p.d_v - p.d_o).cwiseAbs().maxCoeff(),
+            8 * z * std::numeric_limits<TypeParam>::epsilon() * p.d_o.cwiseAbs().maxCoeff());
+  EXPECT_TRUE(p.d_q.isZero(std::numeric_limits<TypeParam>::epsilon() * 8 * 8));
+}
+
+TYPED_TEST(Attend, HeadsThatShareABiasAddToOneGradient) {
+  heed::Serial serial;
+  Workers workers(serial);
+  const Case c{.heads = 4, .kv_heads = 2, .sequences = {{9, 9}, {9, 9}}, .added = true};
+  Problem<TypeParam> apart(c), shared(c);
+  for (Problem<TypeParam>* each : {&apart, &shared})
+    for (Matrix<TypeParam>& of_head : each->added) of_head.setConstant(TypeParam(0.5));
+  for (Index i = 0; i < 8; ++i) {
+    shared.bias.entries[i].gradient = shared.d_added[0].data();
+    shared.bias.entries[i].gradient_stride = 0;  // and so do all rows
+    shared.bias.entries[i].stride = 0;
+  }
+  for (Problem<TypeParam>* each : {&apart, &shared}) each->forward(workers), each->backward(workers);
+  Matrix<TypeParam> sum = Matrix<TypeParam>::Zero(1, 9);
+  for (const Matrix<TypeParam>& d : apart.d_added) sum += d.colwise().sum();
+  EXPECT_LE((shared.d_added[0].row(0) - sum).cwiseAbs().maxCoeff(),
+            std::numeric_limits<TypeParam>::epsilon() * 8 * 9 * sum.cwiseAbs().maxCoeff());
 }
 
 // d/dx dot(o, d_o) + dot(a, echo) by central differences: with step h = eps^(1/3), the truncation error h^2 |f'''| / 6 and
@@ -673,7 +1005,16 @@ TEST(AttendMemory, IsWhatWasPredicted) {
         Case{.heads = 8, .kv_heads = 2, .width = 24, .value_width = 40, .sequences = {{100, 100}}},
         Case{.heads = 70, .kv_heads = 1, .width = 64, .value_width = 64, .sequences = {{2, 5000}, {0, 3}}},
         Case{.heads = 6, .kv_heads = 3, .width = 128, .value_width = 128, .sequences = {{1, 9000}, {30, 8000}}},
-        Case{.heads = 8, .kv_heads = 1, .width = 8, .value_width = 64, .sequences = {{30, 3000}, {32, 3000}}}}) {
+        Case{.heads = 8, .kv_heads = 1, .width = 8, .value_width = 64, .sequences = {{30, 3000}, {32, 3000}}},
+        Case{.heads = 8,
+        .kv_heads = 2,
+        .width = 24,
+        .value_width = 40,
+        .sequences = {{100, 100}, {1, 3000}},
+        .soft_cap = 2,
+        .slopes = true,
+        .sinks = true,
+        .storage = Storage::half}}) {
     Index rows = 0, keys = 0;
     for (const Lengths& s : c.sequences) rows += s.rows, keys = std::max(keys, s.keys);
     Problem<double> p(c, true);

@@ -176,5 +176,26 @@ TYPED_TEST(LanesOf, ResultsDoNotDependOnTheAddress) {
   }
 }
 
+TYPED_TEST(LanesOf, TheHyperbolicTangentIsRightToAFewLastPlaces) {
+  using L = Lanes<TypeParam>;
+  const auto tanh_of = [](TypeParam x) {
+    TypeParam lanes[std::size_t(full_width<TypeParam>)];
+    hyperbolic_tangent(L::all(x)).store(lanes);
+    return lanes[0];
+  };
+  for (double x = 1e-6; x < 30; x *= 1.01)
+    for (const double sign : {-1.0, 1.0}) {
+      const auto at = static_cast<TypeParam>(sign * x);
+      const double exact = static_cast<double>(std::tanh(static_cast<Wide<TypeParam>>(at)));
+      EXPECT_LE(std::abs(static_cast<double>(tanh_of(at)) - exact), 4 * TestFixture::eps * std::abs(exact)) << x;
+    }
+  constexpr TypeParam infinity = std::numeric_limits<TypeParam>::infinity();
+  EXPECT_EQ(tanh_of(0), TypeParam(0));
+  EXPECT_EQ(tanh_of(infinity), TypeParam(1));
+  EXPECT_EQ(tanh_of(-infinity), TypeParam(-1));
+  EXPECT_EQ(tanh_of(TypeParam(1e30)), TypeParam(1));
+  EXPECT_TRUE(std::isnan(tanh_of(std::numeric_limits<TypeParam>::quiet_NaN())));
+}
+
 }  // namespace
 }  // namespace heed

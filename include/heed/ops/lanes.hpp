@@ -68,6 +68,7 @@ struct Lanes {
   /// a b + c
   friend Lanes multiply_add(Lanes a, Lanes b, Lanes c) { return {Eigen::internal::pmadd(a.raw, b.raw, c.raw)}; }
   friend Lanes maximum(Lanes a, Lanes b) { return {Eigen::internal::pmax(a.raw, b.raw)}; }
+  friend Lanes minimum(Lanes a, Lanes b) { return {Eigen::internal::pmin(a.raw, b.raw)}; }
   friend Lanes square_root(Lanes a) { return {Eigen::internal::psqrt(a.raw)}; }
 
   /// e^x, and exactly zero where e^x would be too small to be a normal number (e^-inf among them), so that no denormal

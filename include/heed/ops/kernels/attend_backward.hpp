@@ -95,6 +95,7 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
   Scalar* derivative = group.soft_cap > 0 ? scratch.take<Scalar>(attend_tile_keys * s.lanes) : nullptr;  // [keys x lanes]
   Scalar* k_buffer = take_buffer(k, scratch);
   Scalar* v_buffer = take_buffer(v, scratch);
+  const auto zero = Lanes<Scalar>::all(Scalar(0));
   const auto lanes = LaneSlopes<Scalar>::make(group, s, scratch);
   pack_lanes(q, s, q_rows, group.q_stride, k.width, group.scale);
   pack_lanes(d_o, s, d_o_rows, d.d_o.outerStride(), v.width, Scalar(1));
@@ -129,8 +130,9 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
         const Scalar* echo = group.kept[h].gradient_by_key() + (keys.begin + j) * group.rows + row;
         for (Index i = 0; i < count; ++i) d_s_j[h * count + i] += echo[i];
       }
+      // No probability exceeds 1: of huge logits, the last places differ from those that lse was made of.
       transform(
-          s.lanes, p_j, [](auto x, auto lse) { return exponential(x - lse); }, p_j, subtract);
+          s.lanes, p_j, [&](auto x, auto lse) { return exponential(minimum(x - lse, zero)); }, p_j, subtract);
       transform(
           s.lanes, d_s_j, [&](auto d_p, auto a, auto sum) { return scale * (a * (d_p - sum)); }, d_s_j, p_j, sums);
     }

@@ -102,6 +102,14 @@ Scalar subtrahend(Scalar log_sum_exp) {
   return log_sum_exp == -infinity ? infinity : log_sum_exp;
 }
 
+/// Zero where `row` sees no key: e^(-inf - lse) is not, once a NaN that the row does see has reached its lse.
+template <class Scalar>
+void hide_kept(const QueryGroup<Scalar>& group, Index h, Index row) {
+  const Intervals seen = group.mask.visible(group.past + row, group.k.rows);
+  for (Index key = 0; key < group.k.rows; ++key)
+    if (!seen.contains(key) || group.hides(h, row, key)) group.kept[h].by_key()[key * group.rows + row] = Scalar(0);
+}
+
 /// Merges the `cuts` partials of rows [row, row + count): o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
 /// l_c, to which a sink s adds e^(s - m). Then the logits in the storage of kept heads become probabilities.
 ///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively; a sink is
@@ -144,6 +152,8 @@ void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar
           transform(
               count, of_key, [](auto s, auto lse) { return exponential(s - lse); }, of_key, subtract);
         }
+    for (Index i = 0; i < count; ++i)
+      if (std::isnan(subtract[i])) hide_kept(group, h, row + i);
   }
 }
 
