@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "initialise.hpp"
@@ -64,10 +65,9 @@ struct NamedTensor {
   Matrix<Scalar>* tensor;
 };
 template <class Scalar>
-struct NamedLeaf {  // of a cache: one of the two
+struct NamedLeaf {  // of a cache
   std::string name;
-  CachedRows<Scalar>* rows;
-  CachedStates<Scalar>* states;
+  std::variant<CachedRows<Scalar>*, CachedStates<Scalar>*, CachedMemory<Scalar>*> leaf;
 };
 
 /// The value, const if the owner is.
@@ -125,15 +125,18 @@ struct AnyMixer {
     }
 
    private:
-    template <class F, class Lists, std::size_t... I, class... C>
-    static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, C&...) {
+    template <class F, class Lists, class All, class... C>
+    static void visit_lists(F& f, const Lists& lists, All all, C&... c) {
       for (std::size_t t = 0; t < lists[0].size(); ++t) {
-        const std::string_view name = lists[0][t].name;
-        if (lists[0][t].rows != nullptr)
-          f(name, detail::like<C>(*lists[I][t].rows)...);
-        else
-          f(name, detail::like<C>(*lists[I][t].states)...);
+        visit_leaf<CachedRows<Scalar>>(f, lists, t, all, c...);
+        visit_leaf<CachedStates<Scalar>>(f, lists, t, all, c...);
+        visit_leaf<CachedMemory<Scalar>>(f, lists, t, all, c...);
       }
+    }
+    template <class Leaf, class F, class Lists, std::size_t... I, class... C>
+    static void visit_leaf(F& f, const Lists& lists, std::size_t t, std::index_sequence<I...>, C&...) {
+      if (std::holds_alternative<Leaf*>(lists[0][t].leaf))
+        f(std::string_view(lists[0][t].name), detail::like<C>(**std::get_if<Leaf*>(&lists[I][t].leaf))...);
     }
   };
 
@@ -223,14 +226,7 @@ struct AnyMixer {
     }
     std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const override {
       std::vector<detail::NamedLeaf<Scalar>> list;
-      visit(
-          [&]<class Leaf>(std::string_view name, Leaf& leaf) {
-            if constexpr (std::same_as<Leaf, CachedRows<Scalar>>)
-              list.push_back({std::string(name), &leaf, nullptr});
-            else
-              list.push_back({std::string(name), nullptr, &leaf});
-          },
-          cache.as<TypedCache>());
+      visit([&](std::string_view name, auto& leaf) { list.push_back({std::string(name), &leaf}); }, cache.as<TypedCache>());
       return list;
     }
     std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const override {

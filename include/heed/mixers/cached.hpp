@@ -1,4 +1,4 @@
-// What caches are made of: rows that grow with the positions, and states of constant size.
+// What caches are made of: rows that grow with the positions, states of constant size, and rows of another sequence.
 #pragma once
 
 #include <span>
@@ -13,10 +13,11 @@ namespace heed::inline HEED_ABI {
 /// How much a cache keeps, in scalars per sequence.
 struct CachePlan {
   Index per_position = 0;
-  Index per_state = 0;  // per state slot
+  Index per_state = 0;     // per state slot
+  Index per_sequence = 0;  // whatever its length
 
   friend CachePlan operator+(CachePlan a, CachePlan b) {
-    return {a.per_position + b.per_position, a.per_state + b.per_state};
+    return {a.per_position + b.per_position, a.per_state + b.per_state, a.per_sequence + b.per_sequence};
   }
 };
 
@@ -92,6 +93,47 @@ class CachedStates {
   Matrix<Scalar> storage_;
 };
 
+/// K or V of every sequence's memory, head-major, with the rows that each has: one contiguous [capacity x E] block per
+/// (sequence, kv head).
+template <class Scalar>
+class CachedMemory {
+ public:
+  /// positions: how many rows a memory may have.
+  CachedMemory(const CacheSize& size, Index positions, Index heads, Index width)
+      : heads_(heads),
+        capacity_(positions),
+        rows_(static_cast<std::size_t>(size.sequences()), 0),
+        storage_(size.sequences() * heads * positions, width) {}
+
+  Index capacity() const { return capacity_; }
+  Index rows(Index sequence) const { return rows_[static_cast<std::size_t>(sequence)]; }
+
+  /// Replaces what was there by fresh [S_m x G E].
+  void store(Index sequence, const View<Scalar>& fresh) {
+    HEED_DEBUG_CHECK(fresh.rows() <= capacity_ && fresh.cols() == heads_ * storage_.cols());
+    const Index width = storage_.cols();
+    for (Index g = 0; g < heads_; ++g)
+      mutable_view_of(block(sequence, g), fresh.rows(), width, width) = cols_of(fresh, g * width, width);
+    rows_[static_cast<std::size_t>(sequence)] = fresh.rows();
+  }
+  /// The rows [S_m x E] of one head, without a gradient.
+  HeadRows<Scalar> at(Index sequence, Index head) {
+    return {block(sequence, head), nullptr, rows(sequence), storage_.cols(), storage_.cols(), 0};
+  }
+
+  Index bytes() const { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+
+ private:
+  Scalar* block(Index sequence, Index head) {
+    return storage_.data() + (sequence * heads_ + head) * capacity_ * storage_.cols();
+  }
+
+  Index heads_;
+  Index capacity_;
+  std::vector<Index> rows_;
+  Matrix<Scalar> storage_;
+};
+
 /// What a part without a cache has, and what a part without a record has.
 struct NoCache {
   template <class... Ignored>
@@ -101,7 +143,8 @@ struct NoCache {
 };
 struct NoRecord {};
 
-/// Bytes of a cache's tensors: visit(f, caches...) calls f(name, CachedRows... or CachedStates...) for each.
+/// Bytes of a cache's tensors: visit(f, caches...) calls f(name, leaves...) for each, where leaves are CachedRows,
+/// CachedStates or CachedMemory.
 template <class Cache>
 Index cache_bytes(const Cache& cache) {
   Index bytes = 0;

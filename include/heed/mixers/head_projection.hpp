@@ -62,12 +62,13 @@ struct HeadProjection {
   static MutableView<Scalar> apply(const Config& config, const Params<Scalar>& params, Record<Scalar>& record,
                                    const Pass& pass, const View<Scalar>& x, Arena& out) {
     const bool normed = config.norm != QueryKeyNorm::none;
-    MutableView<Scalar> projected = (normed ? pass.record() : out).template zeros<Scalar>(x.rows(), params.w.cols());
+    const bool remember = normed && pass.training();  // otherwise the norm is taken in place
+    MutableView<Scalar> projected = (remember ? pass.kept : out).template zeros<Scalar>(x.rows(), params.w.cols());
     linear(x, params.w, projected, pass.workers);
     if (config.biases) add_bias(params.b, projected, pass.workers);
     if (!normed) return projected;
 
-    MutableView<Scalar> r = out.matrix<Scalar>(x.rows(), params.w.cols());
+    MutableView<Scalar> r = remember ? out.matrix<Scalar>(x.rows(), params.w.cols()) : projected;
     rms_norm(groups(view_of(projected), params), params.norm, config.epsilon, groups(r, params), pass.workers);
     record.projected = projected.data();
     return r;
@@ -81,7 +82,7 @@ struct HeadProjection {
     const Arena::Scope scope(pass.scratch);
     const bool normed = config.norm != QueryKeyNorm::none;
     // r = norm(projected)   =>   d_projected, d_norm
-    MutableView<Scalar> d_projected = normed ? pass.scratch.zeros<Scalar>(d_r.rows(), d_r.cols()) : d_r;
+    MutableView<Scalar> d_projected = normed ? pass.scratch.template zeros<Scalar>(d_r.rows(), d_r.cols()) : d_r;
     if (normed) {
       const View<Scalar> projected = view_of(record.projected, d_r.rows(), d_r.cols(), d_r.cols());
       rms_norm_backward(groups(projected, params), params.norm, config.epsilon, groups(d_r, params),

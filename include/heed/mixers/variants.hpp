@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention.hpp"
+#include "cross_attention.hpp"
 #include "residual_values.hpp"
 #include "reused_scores.hpp"
 #include "selective_state.hpp"

@@ -55,8 +55,9 @@ inline std::string readings(const LayerWiring& layer) {
   std::string all;
   for (std::size_t tap = 0; tap < layer.taps.size(); ++tap) {
     const TapInfo& info = layer.signals.consumes[tap];
-    all += (all.empty() ? "" : ", ") + std::string(info.name) + "<" + std::string(info.signal) + "> from layer " +
-           std::to_string(layer.taps[tap].layer);
+    const int source = layer.taps[tap].layer;
+    all += (all.empty() ? "" : ", ") + std::string(info.name) + "<" + std::string(info.signal) + "> from " +
+           (source == nowhere ? "outside" : "layer " + std::to_string(source));
   }
   return all.empty() ? "-" : all;
 }
@@ -70,7 +71,7 @@ Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, const CacheOpt
   Index scalars = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
     const CachePlan plan = model.plan().cache(layer);
-    scalars += options.positions * plan.per_position + slots * plan.per_state;
+    scalars += plan.per_sequence + options.positions * plan.per_position + slots * plan.per_state;
   }
   return options.sequences * scalars * static_cast<Index>(sizeof(Scalar));
 }

@@ -17,7 +17,7 @@ namespace heed::inline HEED_ABI {
 /// How one layer is connected: where each of its taps reads, and which heads of its signals are read above.
 struct LayerWiring {
   struct Source {
-    int layer;
+    int layer;           // nowhere: from outside the stack
     std::size_t signal;  // index in the publishes list of that layer
   };
 
@@ -149,6 +149,10 @@ class LayerPlan {
   // Finds the source of a tap, checks that it publishes the heads that are read, and marks them as wanted.
   void connect(std::span<const LayerSignals> all, std::size_t layer, const TapInfo& tap) {
     const int source = source_of(all, layer, tap);
+    if (source == nowhere && tap.from_outside) {
+      wiring[layer].taps.push_back({nowhere, 0});
+      return;
+    }
     const std::string reader = "layer " + std::to_string(layer) + " (" + describe(layer) + ")";
     HEED_EXPECTS(ConfigError, source != nowhere, reader, " consumes ", tap.name, "<", tap.signal,
                  ">, which no layer below it publishes");

@@ -54,6 +54,7 @@ struct LayerState {
   Index score_bytes;
   std::vector<std::vector<SignalTable>> inputs;   // by layer, by tap
   std::vector<std::vector<SignalTable>> outputs;  // by layer, by signal
+  SignalTable outside;                            // the memory that a call brings
 
   /// Makes the tables that a layer will fill, and finds those it reads.
   void make_tables(std::size_t layer, Index sequences) {
@@ -62,7 +63,8 @@ struct LayerState {
       outputs[layer][signal] = make_table(work.kept, wiring.infos[signal], sequences, wiring.wanted[signal]);
     for (std::size_t tap = 0; tap < wiring.taps.size(); ++tap) {
       const LayerWiring::Source source = wiring.taps[tap];
-      inputs[layer][tap] = outputs[static_cast<std::size_t>(source.layer)][source.signal];
+      inputs[layer][tap] =
+          source.layer == nowhere ? outside : outputs[static_cast<std::size_t>(source.layer)][source.signal];
     }
   }
 
@@ -92,7 +94,7 @@ struct LayerState {
       for (std::size_t signal = 0; signal < layer.infos.size(); ++signal)
         bytes += Arena::bytes_of<unsigned char>(static_cast<Index>(
             static_cast<std::size_t>(sequences) * layer.wanted[signal].size() * layer.infos[signal].entry_bytes));
-    return bytes + Arena::alignment * 64;
+    return bytes + Arena::bytes_of<HeadRows<Scalar>>(sequences) + Arena::alignment * 64;
   }
 };
 

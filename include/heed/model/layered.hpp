@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../mixers/memory.hpp"
 #include "block.hpp"
 #include "layer_state.hpp"
 #include "stack_config.hpp"
@@ -155,20 +156,36 @@ class Layered {
   /// anything changes if the rows do not fit.
   template <class Derived>
   View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, const Sequences& sequences, Cache& cache) const {
-    return infer(view_of(x), sequences.division(), cache.state_);
+    return infer(view_of(x), sequences.division(), {}, cache.state_);
+  }
+  /// The same with the memory of every sequence, for layers that attend to one. It is read when a sequence brings its first
+  /// rows; later calls need none.
+  template <class Derived>
+  View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, const Sequences& sequences, const MemoryRows<Scalar>& memory,
+                       Cache& cache) const {
+    return infer(view_of(x), sequences.division(), memory, cache.state_);
   }
   /// The same for a cache of one sequence.
   template <class Derived>
   View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, Cache& cache) const {
+    return forward(x, MemoryRows<Scalar>(), cache);
+  }
+  template <class Derived>
+  View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, const MemoryRows<Scalar>& memory, Cache& cache) const {
     HEED_EXPECTS(ShapeError, cache.sequences() == 1, "forward(x, cache): expected a cache of one sequence, found ",
                  cache.sequences(), "; say how rows divide: forward(x, sequences, cache)");
     const Index offsets[] = {0, x.rows()};
-    return infer(view_of(x), Division(offsets), cache.state_);
+    return infer(view_of(x), Division(offsets), memory, cache.state_);
   }
   /// The training pass over the tape's whole sequences: keeps what backward needs.
   template <class Derived>
   View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, Tape& tape) const {
-    return record(view_of(x), tape);
+    return record(view_of(x), {}, tape);
+  }
+  /// The same with the memory of every sequence; backward adds to its gradient.
+  template <class Derived>
+  View<Scalar> forward(const Eigen::MatrixBase<Derived>& x, const MemoryRows<Scalar>& memory, Tape& tape) const {
+    return record(view_of(x), memory, tape);
   }
 
   /// d_out [T x D], the gradient of what forward(x, tape) returned -> d_x [T x D], valid until the next call on the tape.
@@ -200,9 +217,10 @@ class Layered {
     return std::size_t(scores) + Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
   }
 
-  View<Scalar> infer(const View<Scalar>& x, Division rows, State& state) const {
+  View<Scalar> infer(const View<Scalar>& x, Division rows, const MemoryRows<Scalar>& memory, State& state) const {
     HEED_EXPECTS(ShapeError, state.plan == plan_, "cache: expected one that this model has made, found another model's");
     expects_input(x, rows);
+    memory.check(rows.sequences());
     state.work.timeline.expects_room(rows);
     for (Index b = 0; plan_->whole_only && b < rows.sequences(); ++b)
       HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || state.work.timeline.length(b) == 0, "sequence ", b,
@@ -210,6 +228,7 @@ class Layered {
                    " cached positions");
     Workspace& work = state.work;
     Workspace::AllOrNothing call(work);
+    state.outside = memory.table(rows.sequences(), work.kept);
     MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
     const Index slice = plan_->whole_only || plan_->wanted_scores == 0
                             ? rows.rows()
@@ -224,14 +243,16 @@ class Layered {
     return view_of(h);
   }
 
-  View<Scalar> record(const View<Scalar>& x, Tape& tape) const {
+  View<Scalar> record(const View<Scalar>& x, const MemoryRows<Scalar>& memory, Tape& tape) const {
     const Division rows = tape.sequences_.division();
     HEED_EXPECTS(ShapeError, tape.state_.plan == plan_,
                  "tape: expected one that this model has made, found another model's");
     expects_input(x, rows);
+    memory.check(rows.sequences());
     State& state = tape.state_;
     tape.recorded_ = false;
     const Pass pass = state.work.begin(rows, Purpose::training);
+    state.outside = memory.table(rows.sequences(), state.work.kept);
     MutableView<Scalar> h = copy_of(x, state.work.kept);  // [T x D]
     apply_layers(pass, h, state);
     tape.recorded_ = true;

@@ -125,7 +125,7 @@ class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers
 
   /// The layer that Tap of layer `layer` reads from.
   template <std::size_t layer, class Tap>
-  static constexpr int source = source_of(list::layer_signals, layer, TapInfo{Tap::name, Tap::signal::name, &Tap::source});
+  static constexpr int source = source_of(list::layer_signals, layer, tap_info<Tap>());
 
  private:
   static std::vector<typename layered::type::Plan::Place> places() {

@@ -35,6 +35,14 @@ struct scores {
   static constexpr Alignment alignment = Alignment::heads_from_first;
 };
 
+/// The rows of another sequence for every sequence, [S_m x D_m]: what an encoder has made. It may come from outside the
+/// stack, when no layer below publishes it.
+struct memory {
+  static constexpr std::string_view name = "memory";
+  static constexpr Alignment alignment = Alignment::layer;
+  static constexpr bool from_outside = true;
+};
+
 /// A list of signals (what a mixer publishes) or of taps (what it consumes).
 template <class... Tags>
 struct signals {

@@ -14,7 +14,16 @@ struct TapInfo {
   std::string_view name;
   std::string_view signal;
   int (*source)(std::span<const bool> publishes);
+  bool from_outside = false;  // may find no layer, and is fed from outside the stack then
 };
+
+/// The tap as a value.
+template <class Tap>
+constexpr TapInfo tap_info() {
+  return {Tap::name, Tap::signal::name, &Tap::source, requires {Tap::signal::from_outside;
+}
+};
+}
 
 /// What one layer consumes and publishes.
 struct LayerSignals {
@@ -35,9 +44,7 @@ struct list_info;
 template <class... Tags>
 struct list_info<signals<Tags...>> {
   static constexpr std::array<std::string_view, sizeof...(Tags)> names() { return {Tags::name...}; }
-  static constexpr std::array<TapInfo, sizeof...(Tags)> taps() {
-    return {TapInfo{Tags::name, Tags::signal::name, &Tags::source}...};
-  }
+  static constexpr std::array<TapInfo, sizeof...(Tags)> taps() { return {tap_info<Tags>()...}; }
 };
 
 /// The taps of a consumes list, and the names of a publishes list, as tables that live as long as the program.
@@ -84,7 +91,9 @@ struct Unwired {
 constexpr Unwired first_unwired(std::span<const LayerSignals> layers) {
   for (std::size_t layer = 0; layer < layers.size(); ++layer)
     for (std::size_t tap = 0; tap < layers[layer].consumes.size(); ++tap)
-      if (source_of(layers, layer, layers[layer].consumes[tap]) == nowhere) return {static_cast<int>(layer), tap};
+      if (const TapInfo& info = layers[layer].consumes[tap];
+          !info.from_outside && source_of(layers, layer, info) == nowhere)
+        return {static_cast<int>(layer), tap};
   return {};
 }
 

@@ -347,7 +347,8 @@ class Laws {
     Index planned = 0;
     for (std::size_t layer = 0; layer < static_cast<std::size_t>(model_.layers()); ++layer) {
       const CachePlan plan = model_.plan().cache(layer);
-      planned += 2 * static_cast<Index>(sizeof(float)) * (rows_ * plan.per_position + 5 * plan.per_state);
+      planned +=
+          2 * static_cast<Index>(sizeof(float)) * (plan.per_sequence + rows_ * plan.per_position + 5 * plan.per_state);
     }
     if (cache.bytes() != planned)
       report.broken.push_back("memory: the cache takes " + std::to_string(cache.bytes()) + " bytes, its plan says " +
