@@ -23,6 +23,36 @@ TEST(StateSpaceDual, HoldsTheContractWithAConvolutionOfOneTap) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
+TEST(StateSpaceDual, HoldsTheContractWithEveryOption) {
+  StateSpaceDual::Config config{.state_width = 2, .chunk = 3};
+  config.dt_limits = {.least = 0.01, .most = 0.8};
+  config.skip = Skip::by_channel;
+  for (const Gating gating : {Gating::after_norm, Gating::without_norm}) {
+    config.gating = gating;
+    const auto report = testing::mixer_contract<StateSpaceDual>(
+        config, {.sizes = {.width = 4, .heads = 2, .kv_heads = 2, .head_width = 3, .hidden = 2}, .second_kv_heads = 0});
+    EXPECT_TRUE(report.holds()) << report.text();
+  }
+}
+
+TEST(StateSpaceDual, HasTheTensorsThatItsOptionsAskFor) {
+  const auto tensor = [](const StateSpaceDual::Config& config, std::string_view wanted) {
+    std::string found = "absent";
+    const StateSpaceDual::Params<float> params(sizes.shape(), config);
+    visit(
+        [&](std::string_view name, Role, const Matrix<float>& t) {
+          if (name == wanted) found = std::to_string(t.rows()) + "x" + std::to_string(t.cols());
+        },
+        params);
+    return found;
+  };
+  EXPECT_EQ(tensor({}, "norm"), "1x12");
+  EXPECT_EQ(tensor({.gating = Gating::after_norm}, "norm"), "1x12");
+  EXPECT_EQ(tensor({.gating = Gating::without_norm}, "norm"), "absent");
+  EXPECT_EQ(tensor({}, "d"), "1x4");
+  EXPECT_EQ(tensor({.skip = Skip::by_channel}, "d"), "1x12");
+}
+
 std::string error_of(const StateSpaceDual::Config& config) {
   try {
     StateSpaceDual::check(sizes.shape(), config, "layer 2");
@@ -38,6 +68,9 @@ TEST(StateSpaceDual, RefusesAConfigThatMakesNoSense) {
   EXPECT_EQ(error_of({.groups = 3}), "layer 2: groups: expected a divisor of the 4 recurrent heads, found 3");
   EXPECT_EQ(error_of({.groups = 0}), "layer 2: groups: expected a divisor of the 4 recurrent heads, found 0");
   EXPECT_EQ(error_of({.taps = 0}), "layer 2: taps: expected 1 or more, found 0");
+  EXPECT_EQ(error_of({.dt_limits = {.least = -1}}), "layer 2: dt_limits.least: expected 0 or more, found -1.000000");
+  EXPECT_EQ(error_of({.dt_limits = {.least = 0.5, .most = 0.1}}),
+            "layer 2: dt_limits.most: expected more than 0.500000, or 0 for no limit, found 0.100000");
   EXPECT_EQ(error_of({.chunk = 0}), "layer 2: chunk: expected 1 or more, found 0");
 }
 

@@ -407,6 +407,29 @@ TEST(SsdGradient, AgreesWithCentralDifferencesForEveryInput) {
   }
 }
 
+TEST(Ssd, TakesADOfEveryColumn) {
+  const Sequences rows({7, 0, 1, 3});
+  const Sizes sizes{rows.rows(), 3, 5, 3};
+  Serial serial;
+  Case<double> at(sizes);
+  const Matrix<double> by_head = forward(at, rows, 3);
+  Case<double> same = at;
+  same.d.resize(1, sizes.H * sizes.P);
+  for (Index i = 0; i < same.d.size(); ++i) same.d(0, i) = at.d(0, i / sizes.P);
+  for (const Index chunk : {1, 3, 64}) {
+    EXPECT_TRUE(same_bits(forward(same, rows, 3), by_head)) << "the same for all columns of a head";
+    Case<double> own = same;
+    own.d = random_matrix<double>(1, sizes.H * sizes.P, "d");
+    const Matrix<double> d_y = random_matrix<double>(at.x.rows(), at.x.cols(), "d_y");
+    Gradients<double> d(own);
+    d.set_zero();
+    d = backward(own, rows, chunk, d_y, serial, d);
+    const auto f = [&] { return reference::dot(forward(own, rows, chunk), d_y); };
+    expect_gradient(own.x, d.x, own.operations(), f);
+    expect_gradient(own.d, d.d, own.operations(), f);
+  }
+}
+
 TEST(Ssd, TakesNoMoreThanItSays) {
   Serial serial;
   const Sizes sizes{70, 2, 9, 5};

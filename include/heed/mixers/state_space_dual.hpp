@@ -4,28 +4,29 @@
 //   dt = softplus(x W_dt + dt_bias)     a = -exp(a_log)                   one step and one decay a head
 //   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T u_t                            per head, S [N x P], P = E_v
 //   s_t = c_t S_t + d u_t
-//   y += RMSNorm(s * silu(z)) W_o
+//   y += RMSNorm(s * silu(z)) W_o                                         in groups of H P / groups columns
 //
 //   x, y [T x D]   u, z, s [T x H P]   b, c [T x groups N]   dt [T x H]
 // A head of the layer is a head of the recurrence: P is the value width E_v, so that W_o keeps its shape.
 // Source: Dao and Gu 2024 (arXiv 2405.21060), section 7; in place of attention heads: Yan et al. 2024 (arXiv 2410.12850).
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <optional>
 
-#include "../core/pieces.hpp"
 #include "../ops/gated_rms_norm.hpp"
 #include "../ops/linear.hpp"
-#include "../ops/short_conv.hpp"
 #include "../ops/ssd.hpp"
 #include "../ops/time_step.hpp"
 #include "initialise.hpp"
 #include "mixer.hpp"
 #include "reach.hpp"
+#include "recurrence.hpp"
 
 namespace heed::inline HEED_ABI {
+
+/// What has a weight d of its own.
+enum class Skip { by_head, by_channel };
 
 struct StateSpaceDual {
   static constexpr std::string_view name = "state space dual";
@@ -38,6 +39,9 @@ struct StateSpaceDual {
     Index taps = 4;          // of the convolution
     Index chunk = 64;        // rows computed at once; the result does not depend on it but for rounding
     double epsilon = 1e-5;   // of the norm
+    Gating gating = Gating::before_norm;
+    StepLimits dt_limits = {};
+    Skip skip = Skip::by_head;
   };
 
   template <class Scalar>
@@ -55,8 +59,8 @@ struct StateSpaceDual {
     Matrix<Scalar> conv_c_bias;  // [1 x groups N]
     Matrix<Scalar> dt_bias;      // [1 x H]
     Matrix<Scalar> a_log;        // [1 x H]
-    Matrix<Scalar> d;            // [1 x H]
-    Matrix<Scalar> norm;         // [1 x H P]
+    Matrix<Scalar> d;            // [1 x H] or [1 x H P]
+    Matrix<Scalar> norm;         // [1 x H P]; absent without a norm
     Matrix<Scalar> w_o;          // [H P x D]
 
     Params() = default;
@@ -68,8 +72,9 @@ struct StateSpaceDual {
       w_z.resize(D, inner), w_x.resize(D, inner), w_b.resize(D, state), w_c.resize(D, state), w_dt.resize(D, H);
       conv_x.resize(config.taps, inner), conv_b.resize(config.taps, state), conv_c.resize(config.taps, state);
       conv_x_bias.resize(1, inner), conv_b_bias.resize(1, state), conv_c_bias.resize(1, state);
-      dt_bias.resize(1, H), a_log.resize(1, H), d.resize(1, H);
-      norm.resize(1, inner), w_o.resize(inner, D);
+      dt_bias.resize(1, H), a_log.resize(1, H), d.resize(1, config.skip == Skip::by_head ? H : inner);
+      if (config.gating != Gating::without_norm) norm.resize(1, inner);
+      w_o.resize(inner, D);
     }
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
@@ -87,7 +92,7 @@ struct StateSpaceDual {
       f("dt_bias", Role::state, p.dt_bias...);
       f("a_log", Role::state, p.a_log...);
       f("d", Role::state, p.d...);
-      f("norm", Role::norm, p.norm...);
+      visit_if_present(f, "norm", Role::norm, p.norm...);
       f("w_o", Role::output, p.w_o...);
     }
   };
@@ -123,6 +128,11 @@ struct StateSpaceDual {
                  config.state_width);
     HEED_EXPECTS(ConfigError, config.taps >= 1, layer, ": taps: expected 1 or more, found ", config.taps);
     HEED_EXPECTS(ConfigError, config.chunk >= 1, layer, ": chunk: expected 1 or more, found ", config.chunk);
+    HEED_EXPECTS(ConfigError, config.dt_limits.least >= 0, layer, ": dt_limits.least: expected 0 or more, found ",
+                 config.dt_limits.least);
+    HEED_EXPECTS(ConfigError, config.dt_limits.most == 0 || config.dt_limits.most > config.dt_limits.least, layer,
+                 ": dt_limits.most: expected more than ", config.dt_limits.least, ", or 0 for no limit, found ",
+                 config.dt_limits.most);
     HEED_EXPECTS(ConfigError, config.groups >= 1 && shape.heads.count % config.groups == 0, layer,
                  ": groups: expected a divisor of the ", shape.heads.count, " recurrent heads, found ", config.groups);
   }
@@ -139,29 +149,21 @@ struct StateSpaceDual {
   /// 16); d = 1.
   template <class Scalar>
   static void initialise(const Shape&, const Config& config, Params<Scalar>& params, const Initialiser& initialiser) {
-    const double spread = 1 / std::sqrt(static_cast<double>(config.taps));
-    heed::visit(
-        [&](std::string_view tensor_name, Role role, Matrix<Scalar>& tensor) {
-          Random random = initialiser.random(tensor_name);
-          const auto fill = [&](auto&& draw) {
-            for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = static_cast<Scalar>(draw());
-          };
-          if (tensor_name.substr(0, 4) == "conv") {
-            random.uniform(tensor, -spread, spread);
-          } else if (tensor_name == "dt_bias") {
-            fill([&] {
-              const double dt = (std::max)(1e-4, std::exp(random.uniform(std::log(1e-3), std::log(0.1))));
-              return dt + std::log(-std::expm1(-dt));  // softplus^-1
-            });
-          } else if (tensor_name == "a_log") {
-            fill([&] { return std::log(random.uniform(1, 16)); });
-          } else if (tensor_name == "d") {
-            tensor.setOnes();
-          } else {
-            initialiser.by_role(tensor_name, role, tensor);
-          }
-        },
-        params);
+    const auto visit_each = [&](std::string_view tensor_name, Role role, Matrix<Scalar>& tensor) {
+      Random random = initialiser.random(tensor_name);
+      if (tensor_name.substr(0, 4) == "conv") {
+        start_convolution(tensor, config.taps, random);
+      } else if (tensor_name == "dt_bias") {
+        start_steps(tensor, random);
+      } else if (tensor_name == "a_log") {
+        for (Index h = 0; h < tensor.size(); ++h) tensor(0, h) = static_cast<Scalar>(std::log(random.uniform(1, 16)));
+      } else if (tensor_name == "d") {
+        tensor.setOnes();
+      } else {
+        initialiser.by_role(tensor_name, role, tensor);
+      }
+    };
+    heed::visit(visit_each, params);
   }
 
   template <class Scalar>
@@ -172,6 +174,7 @@ struct StateSpaceDual {
     const Index H = call.shape.heads.count;
     const Index inner = call.shape.o_width();
     const Index state = group_width(call.shape, call.config);
+    const StateBlocks heads = head_states(call.shape, call.config);
     Arena& arena = pass.record();
     call.record.values.emplace(typename Record<Scalar>::Values{
         .z = arena.zeros<Scalar>(T, inner),
@@ -186,7 +189,8 @@ struct StateSpaceDual {
         .a = arena.matrix<Scalar>(1, H),
         .s = arena.matrix<Scalar>(T, inner),
         .out = arena.matrix<Scalar>(T, inner),
-        .kept = pass.training() ? make_kept(call) : HeadTable<Scalar*>{},
+        .kept =
+            room_for_kept_states<Scalar>(pass, heads, [&](Index rows) { return ssd_kept_states(rows, call.config.chunk); }),
     });
     auto& v = *call.record.values;
     linear(x, p.w_z, v.z, pass.workers);
@@ -195,16 +199,17 @@ struct StateSpaceDual {
     linear(x, p.w_c, v.c_in, pass.workers);
     linear(x, p.w_dt, v.dt_in, pass.workers);
 
-    const Index history = call.config.taps - 1;
-    const Index conv_at = inner * call.config.state_width;  // behind the states of the heads
-    time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers);
+    const Index history = call.config.taps - 1, conv_at = heads.count * heads.size;
+    CachedStates<Scalar>& states = call.cache.states;
+    convolve(pass, conv(v.u_in, p.conv_x, p.conv_x_bias), states, conv_at, v.u);
+    convolve(pass, conv(v.b_in, p.conv_b, p.conv_b_bias), states, conv_at + history * inner, v.b);
+    convolve(pass, conv(v.c_in, p.conv_c, p.conv_c_bias), states, conv_at + history * (inner + state), v.c);
+    time_step(view_of(v.dt_in), view_of(p.dt_bias), v.dt, pass.workers, call.config.dt_limits);
     decay_rate(view_of(p.a_log), v.a);
+
     for_each_piece(pass, [&](const Piece& piece) {
-      convolve(call, piece, v.u_in, p.conv_x, p.conv_x_bias, conv_at, v.u);
-      convolve(call, piece, v.b_in, p.conv_b, p.conv_b_bias, conv_at + history * inner, v.b);
-      convolve(call, piece, v.c_in, p.conv_c, p.conv_c_bias, conv_at + history * (inner + state), v.c);
-      const auto [before, after] = slots(call, piece, H, 0, call.config.state_width * call.shape.value_width);
-      ssd(inputs_of(call), piece.rows, SsdStates<Scalar>{before, after, v.kept}, v.s, pass.workers);
+      const StateTables<Scalar> S(piece, states, heads, pass.scratch);
+      ssd(inputs_of(call), piece.rows, SsdStates<Scalar>{S.before, S.after, v.kept}, v.s, pass.workers);
     });
     gated_rms_norm(norm_of(call), v.out, pass.workers);
     linear(v.out, p.w_o, y, pass.workers);
@@ -238,11 +243,17 @@ struct StateSpaceDual {
     // a = -exp(a_log),   dt = softplus(dt_in + dt_bias)
     decay_rate_backward(view_of(v.a), view_of(d_a), mutable_view_of(g.a_log));
     time_step_backward(view_of(v.dt_in), view_of(p.dt_bias), view_of(d_dt), d_dt_in, mutable_view_of(g.dt_bias),
-                       pass.scratch, pass.workers);
+                       pass.scratch, pass.workers, call.config.dt_limits);
     // c = conv(c_in),   b = conv(b_in),   u = conv(u_in)
-    convolve_backward(call, v.c_in, p.conv_c, p.conv_c_bias, d_c, d_c_in, g.conv_c, g.conv_c_bias);
-    convolve_backward(call, v.b_in, p.conv_b, p.conv_b_bias, d_b, d_b_in, g.conv_b, g.conv_b_bias);
-    convolve_backward(call, v.u_in, p.conv_x, p.conv_x_bias, d_u, d_u_in, g.conv_x, g.conv_x_bias);
+    const auto conv_backward = [&](const ShortConvInputs<Scalar>& in, const MutableView<Scalar>& d_conv,
+                                   MutableView<Scalar> d_in, Matrix<Scalar>& d_weight, Matrix<Scalar>& d_bias) {
+      short_conv_backward(in, pass.rows, view_of(d_conv),
+                          ShortConvGradients<Scalar>{d_in, mutable_view_of(d_weight), mutable_view_of(d_bias)},
+                          pass.workers);
+    };
+    conv_backward(conv(v.c_in, p.conv_c, p.conv_c_bias), d_c, d_c_in, g.conv_c, g.conv_c_bias);
+    conv_backward(conv(v.b_in, p.conv_b, p.conv_b_bias), d_b, d_b_in, g.conv_b, g.conv_b_bias);
+    conv_backward(conv(v.u_in, p.conv_x, p.conv_x_bias), d_u, d_u_in, g.conv_x, g.conv_x_bias);
     // dt_in = x w_dt,   c_in = x w_c,   b_in = x w_b,   u_in = x w_x,   z = x w_z
     linear_backward(x, p.w_dt, d_dt_in, d_x, g.w_dt, pass.workers);
     linear_backward(x, p.w_c, d_c_in, d_x, g.w_c, pass.workers);
@@ -257,55 +268,16 @@ struct StateSpaceDual {
     return shape.heads.count == 0 ? 0 : config.groups * config.state_width;
   }
 
-  template <class Scalar>
-  struct Slots {
-    HeadTable<const Scalar*> before;
-    HeadTable<Scalar*> after;
-  };
-  // `count` pieces of every sequence's state, from `offset` on, `size` apart: where they are read (nowhere without a past)
-  // and written.
-  template <class Scalar>
-  static Slots<Scalar> slots(const Call<StateSpaceDual, Scalar>& call, const Piece& piece, Index count, Index offset,
-                             Index size) {
-    auto before = HeadTable<const Scalar*>::make(call.pass.scratch, piece.sequences(), count);
-    auto after = HeadTable<Scalar*>::make(call.pass.scratch, piece.sequences(), count);
-    for (Index b = 0; b < piece.sequences(); ++b)
-      for (Index i = 0; i < count; ++i) {
-        const StateSlots slot = piece.slots[static_cast<std::size_t>(b)];
-        const bool fresh = piece.past[static_cast<std::size_t>(b)] == 0;
-        before.at(b, i) = fresh ? nullptr : call.cache.states.at(b, slot.read) + offset + i * size;
-        after.at(b, i) = call.cache.states.at(b, slot.write) + offset + i * size;
-      }
-    return {before, after};
+  // S of every head, at the beginning of a slot.
+  static StateBlocks head_states(const Shape& shape, const Config& config) {
+    return {.offset = 0, .count = shape.heads.count, .size = config.state_width * shape.value_width};
   }
 
   template <class Scalar>
-  static HeadTable<Scalar*> make_kept(const Call<StateSpaceDual, Scalar>& call) {
-    const Pass& pass = call.pass;
-    const Index size = call.config.state_width * call.shape.value_width;
-    auto kept = HeadTable<Scalar*>::make(pass.kept, pass.sequences(), call.shape.heads.count);
-    for (Index b = 0; b < pass.sequences(); ++b)
-      for (Index h = 0; h < call.shape.heads.count; ++h)
-        kept.at(b, h) = pass.kept.take<Scalar>(ssd_kept_states(pass.rows.rows(b), call.config.chunk) * size);
-    return kept;
+  static ShortConvInputs<Scalar> conv(const MutableView<Scalar>& in, const Matrix<Scalar>& weight,
+                                      const Matrix<Scalar>& bias) {
+    return {view_of(in), view_of(weight), view_of(bias)};
   }
-
-  template <class Scalar>
-  static void convolve(const Call<StateSpaceDual, Scalar>& call, const Piece& piece, const MutableView<Scalar>& in,
-                       const Matrix<Scalar>& weight, const Matrix<Scalar>& bias, Index offset, MutableView<Scalar> out) {
-    const auto [before, after] = slots(call, piece, 1, offset, 0);
-    short_conv(ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, piece.rows,
-               ShortConvHistory<Scalar>{before, after}, out, call.pass.workers);
-  }
-  template <class Scalar>
-  static void convolve_backward(const Call<StateSpaceDual, Scalar>& call, const MutableView<Scalar>& in,
-                                const Matrix<Scalar>& weight, const Matrix<Scalar>& bias, const MutableView<Scalar>& d_out,
-                                MutableView<Scalar> d_in, Matrix<Scalar>& d_weight, Matrix<Scalar>& d_bias) {
-    short_conv_backward(
-        ShortConvInputs<Scalar>{view_of(in), view_of(weight), view_of(bias)}, call.pass.rows, view_of(d_out),
-        ShortConvGradients<Scalar>{d_in, mutable_view_of(d_weight), mutable_view_of(d_bias)}, call.pass.workers);
-  }
-
   template <class Scalar>
   static SsdInputs<Scalar> inputs_of(const Call<StateSpaceDual, Scalar>& call) {
     const auto& v = *call.record.values;
@@ -321,7 +293,8 @@ struct StateSpaceDual {
   template <class Scalar>
   static GatedRmsNormInputs<Scalar> norm_of(const Call<StateSpaceDual, Scalar>& call) {
     const auto& v = *call.record.values;
-    return {view_of(v.s), view_of(v.z), view_of(call.params.norm), call.config.groups, call.config.epsilon};
+    return {view_of(v.s),       view_of(v.z),        view_of(call.params.norm),
+            call.config.groups, call.config.epsilon, call.config.gating};
   }
 };
 

@@ -3,7 +3,8 @@
 //   S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T x_t       S [N x P], b_t [1 x N], x_t [1 x P]
 //   y_t = c_t S_t + d x_t
 //
-//   x, y [T x H*P]    dt [T x H]    a, d [1 x H]    b, c [T x groups*N]: head h uses group floor(h groups / H)
+//   x, y [T x H*P]    dt [T x H]    a [1 x H]    d [1 x H], or [1 x H*P]: one for each column
+//   b, c [T x groups*N]: head h uses group floor(h groups / H)
 //
 // One new row (decoding) is computed as written, several in chunks: kernels/ssd_head.hpp.
 // Backward needs the states between the chunks only.
@@ -28,13 +29,14 @@ struct SsdInputs {
   View<Scalar> a;    // [1 x H]          <= 0
   View<Scalar> b;    // [T x groups*N]
   View<Scalar> c;    // [T x groups*N]
-  View<Scalar> d;    // [1 x H]
+  View<Scalar> d;    // [1 x H] or [1 x H*P]
   Index groups = 1;  ///< of b and c
   Index chunk = 64;  ///< rows of a chunk; the result does not depend on it but for rounding
 
   Index heads() const { return dt.cols(); }
   Index head_width() const { return heads() > 0 ? x.cols() / heads() : 0; }
   Index state_width() const { return groups > 0 ? b.cols() / groups : 0; }
+  Index skip_width() const { return heads() > 0 ? d.cols() / heads() : 0; }  // 1 or P
 };
 
 /// Every entry is contiguous. A table without entries, or a null entry, is absent.
@@ -53,7 +55,7 @@ struct SsdGradients {
   MutableView<Scalar> a;   // [1 x H]
   MutableView<Scalar> b;   // [T x groups*N]
   MutableView<Scalar> c;   // [T x groups*N]
-  MutableView<Scalar> d;   // [1 x H]
+  MutableView<Scalar> d;   // [1 x H] or [1 x H*P]
 };
 
 /// The states that backward over `rows` rows of a sequence needs: those between its chunks.
@@ -74,12 +76,12 @@ namespace detail {
 
 template <class Scalar>
 SsdHead<Scalar> ssd_head_of(const SsdInputs<Scalar>& in, Index begin, Index T, Index head) {
-  const Index P = in.head_width(), N = in.state_width(), group = head * in.groups / in.heads();
+  const Index P = in.head_width(), N = in.state_width(), group = head * in.groups / in.heads(), skip = in.skip_width();
   const auto rows = [&](const View<Scalar>& view, Index first, Index count) {
     return cols_of(rows_of(view, begin, T), first, count);
   };
   return {rows(in.x, head * P, P),  rows(in.dt, head, 1), rows(in.b, group * N, N),
-          rows(in.c, group * N, N), in.a(0, head),        in.d(0, head)};
+          rows(in.c, group * N, N), in.a(0, head),        cols_of(in.d, head * skip, skip)};
 }
 
 }  // namespace detail
@@ -91,6 +93,7 @@ void ssd(const SsdInputs<Scalar>& in, Division rows, const SsdStates<Scalar>& st
   const Index H = in.heads(), P = in.head_width(), N = in.state_width();
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && y.rows() == in.x.rows() && y.cols() == in.x.cols() && in.chunk >= 1);
   HEED_DEBUG_CHECK(in.x.cols() == H * P && in.b.cols() == in.groups * N && in.c.cols() == in.b.cols());
+  HEED_DEBUG_CHECK(in.d.cols() == H || in.d.cols() == H * P);
   workers.run(rows.sequences() * H, [&](Index job, Arena& scratch) {
     const Index sequence = job / H, head = job % H, T = rows.rows(sequence);
     const Scalar* before = states.before.entries != nullptr ? states.before.at(sequence, head) : nullptr;
@@ -121,12 +124,13 @@ template <class Scalar>
 void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*> kept, View<Scalar> d_y,
                   SsdGradients<Scalar> d, Arena& scratch, Workers& workers) {
   const Index H = in.heads(), P = in.head_width(), N = in.state_width(), T = in.x.rows(), B = rows.sequences();
+  const Index skip = in.skip_width();
   HEED_DEBUG_CHECK(rows.rows() == T && d_y.rows() == T && d_y.cols() == in.x.cols() && in.chunk >= 1);
   const Arena::Scope scope(scratch);
-  Scalar* d_b = scratch.take<Scalar>(H * T * N);     // [H x T x N]
-  Scalar* d_c = scratch.take<Scalar>(H * T * N);     // [H x T x N]
-  Scalar* d_a = scratch.take_zeroed<Scalar>(B * H);  // [B x H]
-  Scalar* d_d = scratch.take_zeroed<Scalar>(B * H);  // [B x H]
+  Scalar* d_b = scratch.take<Scalar>(H * T * N);            // [H x T x N]
+  Scalar* d_c = scratch.take<Scalar>(H * T * N);            // [H x T x N]
+  Scalar* d_a = scratch.take_zeroed<Scalar>(B * H);         // [B x H]
+  Scalar* d_d = scratch.take_zeroed<Scalar>(B * H * skip);  // [B x H x skip]
   workers.run(B * H, [&](Index job, Arena& own) {
     const Index sequence = job / H, head = job % H, begin = rows.begin(sequence), count = rows.rows(sequence);
     if (count == 0) return;
@@ -141,7 +145,7 @@ void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*>
     detail::ssd_chunks_backward(detail::ssd_head_of(in, begin, count, head), in.chunk,
                                 kept.entries != nullptr ? kept.at(sequence, head) : nullptr, columns(d_y, head * P, P),
                                 detail::SsdHeadGradients<Scalar>{columns(d.x, head * P, P), columns(d.dt, head, 1),
-                                                                 partial(d_b), partial(d_c), d_a + job, d_d + job},
+                                                                 partial(d_b), partial(d_c), d_a + job, d_d + job * skip},
                                 own);
   });
 
@@ -154,7 +158,7 @@ void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*>
   });
   for (Index job = 0; job < B * H; ++job) {
     d.a(0, job % H) += d_a[job];
-    d.d(0, job % H) += d_d[job];
+    detail::add_scaled(d.d.data() + job % H * skip, Scalar(1), d_d + job * skip, skip);
   }
 }
 

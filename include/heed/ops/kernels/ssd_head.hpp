@@ -29,8 +29,22 @@ struct SsdHead {
   View<Scalar> b;   // [T x N]
   View<Scalar> c;   // [T x N]
   Scalar a;
-  Scalar d;
+  View<Scalar> d;  // [1 x 1], or [1 x P]: one for each column
+
+  // d of the columns from this one on.
+  template <class Packet>
+  Packet skip(Index column) const {
+    return d.cols() == 1 ? Packet::all(d(0, 0)) : Packet::load(d.data() + column);
+  }
 };
+
+// to += d row, for a row of P columns
+template <class Scalar>
+void add_skip(Scalar* to, const View<Scalar>& d, const Scalar* row, Index P) {
+  if (d.cols() == 1) return add_scaled(to, d(0, 0), row, P);
+  transform(
+      P, to, [](auto sum, auto d_p, auto value) { return multiply_add(d_p, value, sum); }, to, d.data(), row);
+}
 
 // Rows of a triangle are whole lanes long, and what is beyond their diagonal may hold anything.
 inline constexpr Index triangle_rows = 4;
@@ -108,7 +122,7 @@ void ssd_step_columns(std::index_sequence<I...>, const SsdHead<Scalar>& in, Scal
   const Packet x[] = {Packet::load(in.x.data() + at[I])...};
   const Packet input[] = {(in.dt(0, 0) * x[I])...};
   const Packet kept = Packet::all(decay);
-  Packet sum[] = {(in.d * x[I])...};
+  Packet sum[] = {(in.template skip<Packet>(at[I]) * x[I])...};
   for (Index n = 0; n < N; ++n) {
     const Packet b = Packet::all(in.b.data()[n]), c = Packet::all(in.c.data()[n]);
     const Packet state[] = {multiply_add(kept, Packet::load(before + n * P + at[I]), b * input[I])...};
@@ -177,7 +191,7 @@ void ssd_chunks(const SsdHead<Scalar>& in, Index chunk, bool empty, Scalar* stat
       for (Index t = 0; t < n; ++t) assign_scaled(y_0 + t * y_row, from_start[t], y_0 + t * y_row, P);
     }
     accumulate_lower(y_0, y_row, scores, row, x, x_row, n, P);
-    for (Index t = 0; t < n; ++t) add_scaled(y_0 + t * y_row, in.d, x + t * x_row, P);
+    for (Index t = 0; t < n; ++t) add_skip(y_0 + t * y_row, in.d, x + t * x_row, P);
 
     if (begin + n == T && !wanted) break;
     transform(
@@ -196,7 +210,7 @@ struct SsdHeadGradients {
   MutableView<Scalar> b;   // [T x N]
   MutableView<Scalar> c;   // [T x N]
   Scalar* a;
-  Scalar* d;
+  Scalar* d;  // [1 x 1] or [1 x P]
 };
 
 // kept: the states before the chunks 1, 2, ...
@@ -276,8 +290,13 @@ void ssd_chunks_backward(const SsdHead<Scalar>& in, Index chunk, const Scalar* k
 
     // y_t = ... + d x_t   =>   d_d += d_y_t . x_t,  d_x_t += d d_y_t
     for (Index t = 0; t < n; ++t) {
-      *d.d += dot(g + t * d_y_row, x + t * x_row, P);
-      add_scaled(d_x + t * d_x_row, in.d, g + t * d_y_row, P);
+      if (in.d.cols() == 1)
+        *d.d += dot(g + t * d_y_row, x + t * x_row, P);
+      else
+        transform(
+            P, d.d, [](auto sum, auto d_y_p, auto x_p) { return multiply_add(d_y_p, x_p, sum); }, d.d, g + t * d_y_row,
+            x + t * x_row);
+      add_skip(d_x + t * d_x_row, in.d, g + t * d_y_row, P);
     }
 
     // y_t = ... + sum_{s <= t} scores_ts x_s   =>   d_x_s += sum_{t >= s} scores_ts d_y_t,  d_c_t += sum_{s <= t} d_dots_ts
