@@ -7,7 +7,7 @@ if(FILE)
   set(pages ${FILE})
 else()
   file(GLOB_RECURSE pages ${ROOT}/docs/*.md ${ROOT}/bench/*.md ${ROOT}/tests/golden/*.md)
-  list(PREPEND pages ${ROOT}/README.md ${ROOT}/CHANGELOG.md ${ROOT}/CONTRIBUTING.md)
+  list(PREPEND pages ${ROOT}/README.md ${ROOT}/CHANGELOG.md ${ROOT}/CONTRIBUTING.md ${ROOT}/SECURITY.md)
 endif()
 
 # Characters that CMake's lists would trip over become ones that no page has.

@@ -82,12 +82,12 @@ class LayerPlan {
     return std::get<kind>(configs_)[index];
   }
 
-  /// f.operator()<kind>(index): the layer's kind, and its index in the kind.
+  /// `f.operator()<kind>(index)`: the layer's kind, and its index in the kind.
   template <class F>
   void at(std::size_t layer, F&& f) const {
     at_kind(places_[layer], f, std::index_sequence_for<Kinds...>());
   }
-  /// f.operator()<Kind>(layer, config) for every layer, from the lowest.
+  /// `f.operator()<Kind>(layer, config)` for every layer, from the lowest.
   template <class F>
   void for_each(F&& f) const {
     for (std::size_t layer = 0; layer < places_.size(); ++layer)
