@@ -1,6 +1,8 @@
 # cmake -DROOT=<repository> [-DFILE=<page>] -P check.cmake checks the Markdown of the repository, or one page of it:
 #   links      a relative link names a file that is there and, behind a #, a heading of that file
-#   snippets   a fenced block that follows the line <!-- from FILE --> is in FILE, line for line but for indentation
+#   snippets   a fenced block follows the line <!-- from FILE -->, and is in FILE, line for line but for indentation; or it follows
+#              <!-- printed by COMMAND -->, if it holds figures, which differ from run to run
+#   commands   an indented line that begins with a script of the repository names one that is there
 #   paths      `folder/file` in backticks is there, below the repository or below include/heed; so is <heed/...>
 cmake_minimum_required(VERSION 3.21)
 if(FILE)
@@ -74,9 +76,12 @@ foreach(page IN LISTS pages)
     if(line MATCHES "^ *```" AND fence STREQUAL "")
       set(fence "${where}")
       set(block "")
+      if(source STREQUAL "")
+        complain("${where}: expected '<!-- from FILE -->' or '<!-- printed by COMMAND -->' before this block")
+      endif()
       continue()
     elseif(line MATCHES "^ *```")
-      if(NOT source STREQUAL "")
+      if(NOT source STREQUAL "" AND NOT source STREQUAL "a command")
         math(EXPR snippets "${snippets} + 1")
         expect_file("${where}" "${ROOT}/${source}")
         if(EXISTS "${ROOT}/${source}")
@@ -100,6 +105,10 @@ foreach(page IN LISTS pages)
     if(line MATCHES "^<!-- from ([^ ]+) -->$")
       set(source "${CMAKE_MATCH_1}")
       continue()
+    elseif(line MATCHES "^<!-- printed by ([^ ]+)( .*)? -->$")
+      set(source "a command")
+      expect_file("${where}" "${ROOT}/${CMAKE_MATCH_1}")
+      continue()
     elseif(NOT source STREQUAL "" AND NOT line STREQUAL "")
       complain("${where}: expected a fenced block from ${source}")
       set(source "")
@@ -108,6 +117,9 @@ foreach(page IN LISTS pages)
       continue()
     endif()
 
+    if(line MATCHES "^    ((scripts|bench|tests|\\.ci)/[A-Za-z0-9_./-]+)( |$)")
+      expect_file("${where}" "${ROOT}/${CMAKE_MATCH_1}")
+    endif()
     string(REGEX MATCHALL "${close}\\([^) ]+\\)" targets "${line}")
     foreach(target IN LISTS targets)
       string(REGEX REPLACE "^${close}\\((.*)\\)$" "\\1" target "${target}")
