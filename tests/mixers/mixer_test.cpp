@@ -148,7 +148,7 @@ TEST(PartOf, HandsOnTheCircumstancesAndThePartsOwnCompanions) {
   const StateSlots slots[] = {{}};
   Arena kept, scratch;
   Workers workers;
-  const Pass pass{rows.division(), past, slots, Purpose::inference, kept, scratch, workers};
+  const Pass pass{rows.division(), past, {slots}, Purpose::inference, kept, scratch, workers};
   const Call<Whole, float> whole = {shape,
                                     config,
                                     params,
