@@ -70,17 +70,11 @@ struct GatedValues {
     MutableView<Scalar> v_own = pass.record().zeros<Scalar>(x.rows(), width);  // [T x G E_v]
     MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), width);       // [T x G E_v]
     heed::linear(x, call.params.w_v, v_own, pass.workers);
-    const Scalar g = open(call.params);
-    heed::mix(g, v_below(call), 1 - g, heed::view_of(v_own), pass.rows, v, pass.workers);
+    heed::mix(mixture(call, heed::view_of(v_own)), pass.rows, v, pass.workers);
 
     const auto table = call.outputs.template get<heed::values>().table;
-    call.cache.v.append_to(table, pass, heed::view_of(v));
     call.record.v_own = v_own.data();
-    if (pass.training()) {
-      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), width);  // [T x G E_v]
-      heed::set_gradients(table, pass, d_v);
-      call.record.d_v = d_v.data();
-    }
+    call.record.d_v = heed::publish_rows(call.cache.v, table, pass, heed::view_of(v));
     return table;
   }
 
@@ -92,12 +86,13 @@ struct GatedValues {
     const View<Scalar> v_own = heed::view_of(call.record.v_own, x.rows(), width, width);
     const View<Scalar> d_v = heed::view_of<Scalar>(call.record.d_v, x.rows(), width, width);
     MutableView<Scalar> d_v_own = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x G E_v]
-    const Scalar g = open(call.params);
+    MutableView<Scalar> d_below = pass.scratch.zeros<Scalar>(1, 1), d_own = pass.scratch.zeros<Scalar>(1, 1);
     // v = g v_below + (1 - g) v_own   =>   d_v_below += g d_v,  d_v_own += (1 - g) d_v,  d_g = d_v . (v_below - v_own)
-    const auto d_g =
-        heed::mix_backward(g, v_below(call), 1 - g, v_own, pass.rows, d_v, d_v_own, pass.scratch, pass.workers);
+    heed::mix_backward(mixture(call, v_own), pass.rows, d_v, heed::MixGradients<Scalar>{d_below, d_own, d_v_own},
+                       pass.scratch, pass.workers);
     // g = 1 / (1 + e^-gate)   =>   d_gate += d_g g (1 - g)
-    gradients.gate(0, 0) += (d_g.first - d_g.own) * g * (1 - g);
+    const Scalar g = open(call.params);
+    gradients.gate(0, 0) += (d_below(0, 0) - d_own(0, 0)) * g * (1 - g);
     // v_own = x w_v   =>   d_x += d_v_own w_v^T,  d_w_v += x^T d_v_own
     heed::linear_backward(x, call.params.w_v, d_v_own, d_x, gradients.w_v, pass.workers);
   }
@@ -107,10 +102,14 @@ struct GatedValues {
   static Scalar open(const Params<Scalar>& params) {
     return 1 / (1 + std::exp(-params.gate(0, 0)));
   }
-  // The rows of the layer below.
+  // g v_below + (1 - g) v_own
   template <class Scalar>
-  static heed::HeadTable<heed::HeadRows<Scalar>> v_below(const heed::Call<GatedValues, Scalar>& call) {
-    return call.inputs.template get<heed::nearest<heed::values>>();
+  static heed::MixInputs<Scalar> mixture(const heed::Call<GatedValues, Scalar>& call, const View<Scalar>& v_own) {
+    MutableView<Scalar> g = call.pass.scratch.template matrix<Scalar>(1, 1);
+    MutableView<Scalar> rest = call.pass.scratch.template matrix<Scalar>(1, 1);
+    g(0, 0) = open(call.params);
+    rest(0, 0) = 1 - g(0, 0);
+    return {heed::view_of(g), call.inputs.template get<heed::nearest<heed::values>>(), heed::view_of(rest), v_own};
   }
 };
 

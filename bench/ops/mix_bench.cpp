@@ -13,6 +13,12 @@ struct Operands {
   heed::Sequences rows;
   heed::HeadRows<float> head;  // one kv head as wide as the row
   heed::HeadTable<heed::HeadRows<float>> table{&head, 1, 1};
+  Matrix<float> l_first = Matrix<float>::Constant(1, 1, 0.3f), l_own = Matrix<float>::Constant(1, 1, 0.7f);
+  Matrix<float> d_l_first = Matrix<float>::Zero(1, 1), d_l_own = Matrix<float>::Zero(1, 1);
+
+  heed::MixInputs<float> inputs() const {
+    return {heed::view_of(l_first), table, heed::view_of(l_own), heed::view_of(own)};
+  }
 
   explicit Operands(const benchmark::State& state)
       : first(random(state.range(0), state.range(1), "first")),
@@ -29,8 +35,7 @@ void mix(benchmark::State& state, Who who) {
   Matrix<float> v = in.own;
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, v, 4,
-      [&] { heed::mix(0.3f, in.table, 0.7f, heed::view_of(in.own), in.rows, heed::mutable_view_of(v), workers); },
+      state, who, v, 4, [&] { heed::mix(in.inputs(), in.rows, heed::mutable_view_of(v), workers); },
       [&] { v = 0.3f * in.first + 0.7f * in.own; });
   heed::bench::set_rate(state, "elements/s", double(v.size()));
 }
@@ -42,9 +47,10 @@ void mix_backward(benchmark::State& state, Who who) {
   heed::bench::time_checked(
       state, who, in.d_own, 4,
       [&] {
-        benchmark::DoNotOptimize(heed::mix_backward(0.3f, in.table, 0.7f, heed::view_of(in.own), in.rows,
-                                                    heed::view_of(in.d_v), heed::mutable_view_of(in.d_own), scratch,
-                                                    workers));
+        heed::mix_backward(in.inputs(), in.rows, heed::view_of(in.d_v),
+                           heed::MixGradients<float>{heed::mutable_view_of(in.d_l_first), heed::mutable_view_of(in.d_l_own),
+                                                     heed::mutable_view_of(in.d_own)},
+                           scratch, workers);
       },
       [&] {
         in.d_own += 0.7f * in.d_v;

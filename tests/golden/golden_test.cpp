@@ -63,7 +63,7 @@ TEST(Golden, residual_value) {
   using Residual = ResidualValueAttention;
   const Golden golden("residual_value");
   EXPECT_EQ(golden.text("coefficients"), "0.5 0.5");
-  const Residual::Config config{.values = {.from_first = 0.5, .from_own = 0.5}};
+  const Residual::Config config{.values = {.coefficients = {.from_first = 0.5, .from_own = 0.5}}};
   expect_golden<Standard, Residual, Residual>(golden, "standard residual_value residual_value", {}, config, config);
 }
 

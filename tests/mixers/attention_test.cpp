@@ -39,6 +39,24 @@ TEST(Attention, HoldsTheContractInBothDirections) {
   expect_contract({.scores = {.mask = bidirectional()}}, {.width = 8, .heads = 2, .head_width = 4, .hidden = 6});
 }
 
+TEST(Attention, HoldsTheContractWithBiasesOfValuesAndOutput) {
+  expect_contract({.values = {.biases = true}, .output_bias = true},
+                  {.width = 6, .heads = 2, .kv_heads = 1, .head_width = 2, .value_width = 3, .hidden = 4});
+}
+
+TEST(Attention, HasTheBiasesThatAreChosenAndNoOthers) {
+  const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4, .value_width = 3}.shape();
+  const auto names_of = [&](const Attention<>::Config& config) {
+    std::string names;
+    const Attention<>::Params<float> params(shape, config);
+    visit([&](std::string_view name, Role, const auto&) { names += std::string(name) + " "; }, params);
+    return names;
+  };
+  EXPECT_EQ(names_of({}), "w_q w_k w_v w_o ");
+  EXPECT_EQ(names_of({.values = {.biases = true}}), "w_q w_k w_v b_v w_o ");
+  EXPECT_EQ(names_of({.output_bias = true}), "w_q w_k w_v w_o b_o ");
+}
+
 TEST(Attention, CachesKeysAndValues) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(Standard::plan(shape, {}).per_position, 2 * 2 * 4);

@@ -20,17 +20,18 @@ const Outcome& exact_standard() {
 }
 
 TEST(Variants, ResFormerWithoutTheFirstValuesIsStandardAttention) {
-  const Outcome found = run<float, ResidualValueAttention>({.values = {.from_first = 0, .from_own = 1}});
+  const Outcome found = run<float, ResidualValueAttention>({.values = {.coefficients = {.from_first = 0, .from_own = 1}}});
   expect_equal(found, standard(), exact_standard());
 }
 
 TEST(Variants, LearnedResFormerWithoutTheFirstValuesIsStandardAttention) {
-  const Outcome found = run<float, LearnedResidualValueAttention>({.values = {.from_first = 0, .from_own = 1}});
+  const Outcome found =
+      run<float, LearnedResidualValueAttention>({.values = {.coefficients = {.from_first = 0, .from_own = 1}}});
   expect_equal(found, standard(), exact_standard());
 }
 
 TEST(Variants, ResFormerWithTheFirstValuesAloneIsSVFormer) {
-  const ResidualValueAttention::Config config = {.values = {.from_first = 1, .from_own = 0}};
+  const ResidualValueAttention::Config config = {.values = {.coefficients = {.from_first = 1, .from_own = 0}}};
   const Outcome found = run<float, ResidualValueAttention>(config);
   EXPECT_TRUE((found.gradients.at("top.w_v").array() == 0).all());
   expect_equal(found, run<float, SharedValueAttention>(), run<double, SharedValueAttention>());

@@ -258,7 +258,7 @@ TEST(MixerLayer, BackwardAddsToTheGradients) {
 
 TEST(MixerLayer, WithoutCoefficientsFromTheFirstLayerResidualValueIsStandard) {
   MixerLayer<float, StandardAttention> standard(sizes, {}, 3, "a");
-  MixerLayer<float, ResFormer> residual(sizes, {.values = {.from_first = 0, .from_own = 1}}, 3, "a");
+  MixerLayer<float, ResFormer> residual(sizes, {.values = {.coefficients = {.from_first = 0, .from_own = 1}}}, 3, "a");
   const Matrix<float> x = reference::random_matrix<float>(5, 8, "x");
   Workspace work({.positions = 5});
   auto standard_state = standard.make_state(work);

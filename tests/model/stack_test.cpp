@@ -78,7 +78,7 @@ TEST(StackConfig, ReachesNormsAndCoefficientsToo) {
   };
   EXPECT_FALSE(changes([](Mixed::Config&) {}));
   EXPECT_TRUE(changes([](Mixed::Config& config) { config.layer<4>().norm.epsilon = 0.1; }));
-  EXPECT_TRUE(changes([](Mixed::Config& config) { config.layer<4>().mixer.values.from_first = 0.1; }));
+  EXPECT_TRUE(changes([](Mixed::Config& config) { config.layer<4>().mixer.values.coefficients.from_first = 0.1; }));
   EXPECT_TRUE(changes([](Mixed::Config& config) { config.layer<2>().mixer.scores.positions = Rotary{.theta = 10}; }));
 }
 

@@ -1,6 +1,6 @@
-// y += (A V) W_o,   A from Scores, V from Values
+// y += (A V) W_o + b_o,   A from Scores, V from Values
 //
-//   x [T x D]   A [T x S] per query head   V [S x E_v] per kv head   A V [T x H E_v]   W_o [H E_v x D]
+//   x [T x D]   A [T x S] per query head   V [S x E_v] per kv head   A V [T x H E_v]   W_o [H E_v x D]   b_o [1 x D]
 // Where the probabilities come from and where the value rows come from are two choices; the menu is their product.
 // Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.2.
 #pragma once
@@ -19,6 +19,7 @@ struct Attention {
   struct Config {
     typename Scores::Config scores = {};
     typename Values::Config values = {};
+    bool output_bias = false;  // b_o
   };
 
   template <class Scalar>
@@ -26,15 +27,19 @@ struct Attention {
     typename Scores::template Params<Scalar> scores;
     typename Values::template Params<Scalar> values;
     Matrix<Scalar> w_o;  // [H E_v x D]
+    Matrix<Scalar> b_o;  // [1 x D], or absent
 
     Params() = default;
     Params(const Shape& shape, const Config& config)
-        : scores(shape, config.scores), values(shape, config.values), w_o(shape.o_width(), shape.width) {}
+        : scores(shape, config.scores), values(shape, config.values), w_o(shape.o_width(), shape.width) {
+      if (config.output_bias) b_o.setZero(1, shape.width);
+    }
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       heed::visit(f, p.scores...);
       heed::visit(f, p.values...);
       f("w_o", Role::output, p.w_o...);
+      visit_if_present(f, "b_o", Role::bias, p.b_o...);
     }
   };
 
@@ -85,6 +90,7 @@ struct Attention {
     MutableView<Scalar> o = pass.record().zeros<Scalar>(x.rows(), call.shape.o_width());  // [T x H E_v]
     attend(a, v, pass.rows, o, pass.workers);
     linear(o, call.params.w_o, y, pass.workers);
+    if (call.config.output_bias) add_bias(call.params.b_o, y, pass.workers);
     call.record.v = v;
     call.record.o = o.data();
   }
@@ -96,7 +102,8 @@ struct Attention {
     const Index width = call.shape.o_width();
     const Arena::Scope scope(pass.scratch);
     const View<Scalar> o = view_of(call.record.o, x.rows(), width, width);  // [T x H E_v]
-    // y += o w_o   =>   d_o += d_y w_o^T,  d_w_o += o^T d_y
+    // y += o w_o + b_o   =>   d_b_o += sum_t d_y,  d_o += d_y w_o^T,  d_w_o += o^T d_y
+    if (call.config.output_bias) add_bias_backward(d_y, gradients.b_o, pass.scratch, pass.workers);
     MutableView<Scalar> d_o = pass.scratch.zeros<Scalar>(x.rows(), width);  // [T x H E_v]
     linear_backward(o, call.params.w_o, d_y, d_o, gradients.w_o, pass.workers);
     // o = a v   =>   d_a, d_v; then back through where a and v came from

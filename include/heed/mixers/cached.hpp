@@ -173,4 +173,16 @@ void set_gradients(const HeadTable<HeadRows<Scalar>>& table, const Pass& pass, M
     }
 }
 
+/// Stores fresh [T x n E], the new rows of n heads, behind those that are cached, and shows all visible rows in the table.
+/// Returns d_fresh [T x n E], zero, where whoever reads the table adds gradients; at inference there is none.
+template <class Scalar>
+Scalar* publish_rows(CachedRows<Scalar>& cache, const HeadTable<HeadRows<Scalar>>& table, const Pass& pass,
+                     const View<Scalar>& fresh) {
+  cache.append_to(table, pass, fresh);
+  if (!pass.training()) return nullptr;
+  MutableView<Scalar> d_fresh = pass.kept.template zeros<Scalar>(fresh.rows(), fresh.cols());
+  set_gradients(table, pass, d_fresh);
+  return d_fresh.data();
+}
+
 }  // namespace heed::inline HEED_ABI

@@ -73,12 +73,7 @@ struct ComputedScores {
     turn(config.positions, pass, E, k);
 
     const auto k_table = outputs.template get<keys>().table;
-    cache.k.append_to(k_table, pass, view_of(k));
-    if (pass.training()) {
-      MutableView<Scalar> d_k = pass.kept.template zeros<Scalar>(k.rows(), k.cols());  // [T x G E]
-      set_gradients(k_table, pass, d_k);
-      record.d_k = d_k.data();
-    }
+    record.d_k = publish_rows(cache.k, k_table, pass, view_of(k));
     record.operand.emplace(softmax_operand(call, q, k_table));
     return *record.operand;
   }

@@ -1,4 +1,4 @@
-// The rows of n heads, before they turn: queries or keys.
+// The rows of n heads: queries and keys before they turn, and values.
 //
 //   r = norm(x W + b)        x [T x D]   W [D x n E]   b [1 x n E]   r [T x n E]
 //

@@ -1,10 +1,10 @@
-// V = x W_v
+// V = x W_v + b_v
 //
-//   x [T x D]   W_v [D x G E_v]   V [S x E_v] per kv head, cached
+//   x [T x D]   W_v [D x G E_v]   b_v [1 x G E_v]   V [S x E_v] per kv head, cached
 // Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2; grouped heads: Ainslie et al. 2023 (arXiv 2305.13245).
 #pragma once
 
-#include "../ops/linear.hpp"
+#include "head_projection.hpp"
 #include "mixer.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -15,17 +15,22 @@ struct ProjectedValues {
   using consumes = signals<>;
   using publishes = signals<values>;
 
-  struct Config {};
+  struct Config {
+    bool biases = false;  // b_v
+
+    HeadProjection::Config projection() const { return {.biases = biases}; }
+  };
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_v;  // [D x G E_v]
+    HeadProjection::Params<Scalar> v;  // to [T x G E_v]
 
     Params() = default;
-    Params(const Shape& shape, const Config&) : w_v(shape.width, shape.v_width()) {}
+    Params(const Shape& shape, const Config& config)
+        : v(shape.width, shape.kv_heads.count, shape.value_width, config.projection()) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
-      f("w_v", Role::matrix, p.w_v...);
+      HeadProjection::Params<Scalar>::visit("v", f, p.v...);
     }
   };
 
@@ -43,34 +48,29 @@ struct ProjectedValues {
 
   template <class Scalar>
   struct Record {
+    HeadProjection::Record<Scalar> projection;
     Scalar* d_v = nullptr;  // [T x G E_v] where attention and readers above add
   };
 
   /// Returns the visible value rows [S x E_v] of every (sequence, kv head) and publishes them.
   template <class Scalar>
   static HeadTable<HeadRows<Scalar>> apply(const Call<ProjectedValues, Scalar>& call, const View<Scalar>& x) {
-    const Pass& pass = call.pass;
+    const auto& [shape, config, params, inputs, outputs, cache, record, pass] = call;
     const Arena::Scope scope(pass.scratch);
-    MutableView<Scalar> v = pass.scratch.zeros<Scalar>(x.rows(), call.shape.v_width());  // [T x G E_v]
-    linear(x, call.params.w_v, v, pass.workers);
-
-    const auto table = call.outputs.template get<values>().table;
-    call.cache.v.append_to(table, pass, view_of(v));
-    if (pass.training()) {
-      MutableView<Scalar> d_v = pass.kept.zeros<Scalar>(x.rows(), call.shape.v_width());  // [T x G E_v]
-      set_gradients(table, pass, d_v);
-      call.record.d_v = d_v.data();
-    }
+    MutableView<Scalar> v =
+        HeadProjection::apply(config.projection(), params.v, record.projection, pass, x, pass.scratch);  // [T x G E_v]
+    const auto table = outputs.template get<values>().table;
+    record.d_v = publish_rows(cache.v, table, pass, view_of(v));
     return table;
   }
 
   template <class Scalar>
   static void backward(const Call<ProjectedValues, Scalar>& call, const View<Scalar>& x, MutableView<Scalar> d_x,
                        Params<Scalar>& gradients) {
-    const Index width = call.shape.v_width();
-    const View<Scalar> d_v = view_of(static_cast<const Scalar*>(call.record.d_v), x.rows(), width, width);  // [T x G E_v]
-    // v = x w_v   =>   d_x += d_v w_v^T,  d_w_v += x^T d_v
-    linear_backward(x, call.params.w_v, d_v, d_x, gradients.w_v, call.pass.workers);
+    const auto& [shape, config, params, inputs, outputs, cache, record, pass] = call;
+    const MutableView<Scalar> d_v = mutable_view_of(record.d_v, x.rows(), shape.v_width(), shape.v_width());  // [T x G E_v]
+    // v = x w_v + b_v   =>   d_x += d_v w_v^T,  d_w_v += x^T d_v,  d_b_v += sum_t d_v
+    HeadProjection::backward(config.projection(), params.v, record.projection, pass, x, d_v, d_x, gradients.v);
   }
 };
 
