@@ -28,10 +28,11 @@ inline Heads heads_of(const Tensor& tensor, std::string_view name, Index num_hea
   const auto& dims = tensor.dims;
   if (tensor.rank() == 4) {
     expect(num_heads == 0 || num_heads == dims[1], name, ": expected ", num_heads, " heads, found ", text_of(dims));
+    expect(dims[1] >= 1 && dims[3] >= 1, name, ": expected heads with a width, found ", text_of(dims));
     return {dims[0], dims[1], dims[2], dims[3], false};
   }
   expect(tensor.rank() == 3, name, ": expected rank 3 or 4, found ", text_of(dims));
-  expect(num_heads >= 1 && dims[2] % num_heads == 0, name, ": expected the columns of ", num_heads, " heads, found ",
+  expect(num_heads >= 1 && dims[2] >= num_heads && dims[2] % num_heads == 0, name, ": expected the columns of ", num_heads, " heads, found ",
          text_of(dims));
   return {dims[0], num_heads, dims[1], dims[2] / num_heads, true};
 }
