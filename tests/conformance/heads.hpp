@@ -32,8 +32,8 @@ inline Heads heads_of(const Tensor& tensor, std::string_view name, Index num_hea
     return {dims[0], dims[1], dims[2], dims[3], false};
   }
   expect(tensor.rank() == 3, name, ": expected rank 3 or 4, found ", text_of(dims));
-  expect(num_heads >= 1 && dims[2] >= num_heads && dims[2] % num_heads == 0, name, ": expected the columns of ", num_heads, " heads, found ",
-         text_of(dims));
+  expect(num_heads >= 1 && dims[2] >= num_heads && dims[2] % num_heads == 0, name, ": expected the columns of ", num_heads,
+         " heads, found ", text_of(dims));
   return {dims[0], num_heads, dims[1], dims[2] / num_heads, true};
 }
 
