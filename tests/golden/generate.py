@@ -31,6 +31,9 @@ THETA = 10000.0  # of the rotation
 
 D, H, E, F, N = 14, 4, 6, 11, 5
 TAPS = 4  # of the short convolution
+RANK = 3  # of the steps of mamba
+GROUPS = 2  # of b and c, in mamba and in mamba2_grouped
+DT_LIMITS = (0.15, 0.7)  # of mamba2_grouped
 SEQUENCES = [7, 1, 12]
 
 
@@ -67,7 +70,8 @@ RESIDUAL = Mixer("residual_value")
 LEARNED = Mixer("residual_value_learned")
 SHARED = Mixer("shared_value")
 REUSE = Mixer("score_reuse")
-MAMBA = Mixer("mamba2")
+MAMBA = Mixer("mamba")
+MAMBA2 = Mixer("mamba2")
 
 
 def halves(first, second):
@@ -87,7 +91,9 @@ CASES = {
     "score_reuse": Case([STANDARD, REUSE, STANDARD]),
     "score_reuse_chain": Case([STANDARD, REUSE, REUSE]),
     "score_reuse_partial": Case([STANDARD, halves("standard", "score_reuse"), halves("standard", "score_reuse")]),
-    "mamba2": Case([MAMBA] * 2),
+    "mamba": Case([MAMBA, halves("standard", "mamba")]),
+    "mamba2": Case([MAMBA2] * 2),
+    "mamba2_grouped": Case([Mixer("mamba2_grouped")] * 2),
     "recurrent_heads": Case([halves("standard", "mamba2")] * 2),
     "all_five": Case([STANDARD, LEARNED, SHARED, REUSE, halves("standard", "mamba2")]),
 }
@@ -114,18 +120,31 @@ def mixer_tensors(case, mixer, prefix):
         return
     rows = normal(1 / math.sqrt(D))
     width = mixer.heads * case.value_width  # of what comes out of the heads
-    if mixer.kind == "mamba2":
+    if mixer.kind == "mamba":
         yield prefix + "w_z", D, width, rows
         yield prefix + "w_x", D, width, rows
-        yield prefix + "w_b", D, N, rows
-        yield prefix + "w_c", D, N, rows
+        yield prefix + "conv", TAPS, width, normal(0.5)
+        yield prefix + "conv_bias", 1, width, normal(0.2)
+        for projection, size in (("w_low", RANK), ("w_b", GROUPS * N), ("w_c", GROUPS * N)):
+            yield prefix + projection, width, size, normal(2 / math.sqrt(width))  # of small numbers, behind a silu
+        yield prefix + "w_dt", RANK, width, normal(1 / math.sqrt(RANK))
+        yield prefix + "dt_bias", 1, width, normal(0.5, -1.0)
+        yield prefix + "a_log", N, width, uniform(math.log(0.5), math.log(4))
+        yield prefix + "d", 1, width, normal(0.2, 1.0)
+    elif mixer.kind in ("mamba2", "mamba2_grouped"):
+        grouped = mixer.kind == "mamba2_grouped"
+        state = GROUPS * N if grouped else N
+        yield prefix + "w_z", D, width, rows
+        yield prefix + "w_x", D, width, rows
+        yield prefix + "w_b", D, state, rows
+        yield prefix + "w_c", D, state, rows
         yield prefix + "w_dt", D, mixer.heads, rows
-        for channels, size in (("x", width), ("b", N), ("c", N)):
+        for channels, size in (("x", width), ("b", state), ("c", state)):
             yield prefix + "conv_" + channels, TAPS, size, normal(0.5)
             yield prefix + "conv_" + channels + "_bias", 1, size, normal(0.2)
         yield prefix + "dt_bias", 1, mixer.heads, normal(0.5, -1.0)  # steps around softplus(-1) = 0.3
         yield prefix + "a_log", 1, mixer.heads, uniform(math.log(0.5), math.log(4))
-        yield prefix + "d", 1, mixer.heads, normal(0.2, 1.0)
+        yield prefix + "d", 1, width if grouped else mixer.heads, normal(0.2, 1.0)
         yield prefix + "norm", 1, width, normal(0.2, 1.0)
     else:
         kv_heads = mixer.heads // case.group
@@ -218,23 +237,54 @@ def short_conv(x, taps, bias):
     return silu(sum(taps[j] * padded[j : j + x.shape[0]] for j in range(TAPS)) + bias)
 
 
+def mamba(case, mixer, w, x):
+    """h_tn = exp(dt_t a_n) h_{t-1,n} + dt_t u_t b_tn,   y_t = sum_n c_tn h_tn + d u_t,   out = (y * silu(z)) w_o."""
+    u = short_conv(x @ w["w_x"], w["conv"], w["conv_bias"])  # [T x C]
+    dt = softplus(u @ w["w_low"] @ w["w_dt"] + w["dt_bias"])  # [T x C]
+    a = -torch.exp(w["a_log"])  # [N x C]
+    of_group = u.shape[1] // GROUPS  # channels that read the same b and c
+
+    def by_channel(projection):
+        return (u @ projection).reshape(-1, GROUPS, N).repeat_interleave(of_group, dim=1).transpose(1, 2)  # [T x N x C]
+
+    b, c = by_channel(w["w_b"]), by_channel(w["w_c"])
+    state = torch.zeros_like(a)
+    rows = []
+    for t in range(x.shape[0]):
+        state = torch.exp(dt[t] * a) * state + dt[t] * u[t] * b[t]
+        rows.append((c[t] * state).sum(dim=0) + w["d"][0] * u[t])
+    return (torch.stack(rows) * silu(x @ w["w_z"])) @ w["w_o"], {}
+
+
 def mamba2(case, mixer, w, x):
-    """S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T,   y_t = S_t^T C_t + d x_t,   out = rms_norm(y * silu(z)) w_o."""
+    """S_t = exp(dt_t A) S_{t-1} + dt_t B_t x_t^T,   y_t = S_t^T C_t + d x_t,   out = rms_norm(y * silu(z)) w_o.
+
+    mamba2_grouped: B and C in groups of heads, a norm for each group with the gate behind it, limits of dt, a d for every
+    channel."""
+    grouped = mixer.kind == "mamba2_grouped"
+    groups = GROUPS if grouped else 1
     inner = short_conv(x @ w["w_x"], w["conv_x"], w["conv_x_bias"])  # [T x H E_v]
-    b = short_conv(x @ w["w_b"], w["conv_b"], w["conv_b_bias"])  # [T x N]
-    c = short_conv(x @ w["w_c"], w["conv_c"], w["conv_c_bias"])  # [T x N]
+    b = short_conv(x @ w["w_b"], w["conv_b"], w["conv_b_bias"])  # [T x groups N]
+    c = short_conv(x @ w["w_c"], w["conv_c"], w["conv_c_bias"])  # [T x groups N]
     dt = softplus(x @ w["w_dt"] + w["dt_bias"])  # [T x H]
+    if grouped:
+        dt = dt.clamp(*DT_LIMITS)
     a = -torch.exp(w["a_log"])  # [1 x H]
     heads = []
     for h, head in enumerate(heads_of(inner, case.value_width)):
+        group = slice(h * groups // mixer.heads * N, (h * groups // mixer.heads + 1) * N)
+        d = w["d"][0, h * case.value_width : (h + 1) * case.value_width] if grouped else w["d"][0, h]
         state = x.new_zeros(N, case.value_width)
         rows = []
         for t in range(x.shape[0]):
-            state = torch.exp(dt[t, h] * a[0, h]) * state + dt[t, h] * torch.outer(b[t], head[t])
-            rows.append(c[t] @ state + w["d"][0, h] * head[t])
+            state = torch.exp(dt[t, h] * a[0, h]) * state + dt[t, h] * torch.outer(b[t, group], head[t])
+            rows.append(c[t, group] @ state + d * head[t])
         heads.append(torch.stack(rows))
-    gated = torch.cat(heads, dim=1) * silu(x @ w["w_z"])
-    return rms_norm(gated, w["norm"]) @ w["w_o"], {}
+    y, gate = torch.cat(heads, dim=1), silu(x @ w["w_z"])
+    if not grouped:
+        return rms_norm(y * gate, w["norm"]) @ w["w_o"], {}
+    normed = [rms_norm(*pair) for pair in zip(y.chunk(groups, dim=1), w["norm"].chunk(groups, dim=1))]
+    return (torch.cat(normed, dim=1) * gate) @ w["w_o"], {}
 
 
 def part(weights, prefix):
@@ -247,7 +297,8 @@ def mix(case, mixer, w, x, below):
         y_second, second = mix(case, mixer.second, part(w, "second."), x, below)
         both = {key: first.get(key, []) + second.get(key, []) for key in {**first, **second}}
         return y_first + y_second, both
-    return mamba2(case, mixer, w, x) if mixer.kind == "mamba2" else attention(case, mixer, w, x, below)
+    recurrence = {"mamba": mamba, "mamba2": mamba2, "mamba2_grouped": mamba2}.get(mixer.kind)
+    return recurrence(case, mixer, w, x) if recurrence else attention(case, mixer, w, x, below)
 
 
 def forward(case, weights, x):

@@ -37,7 +37,7 @@ class Golden {
   ///   ... of a number that a head or a layer shares: all that it scales,
   ///                 from_first, from_own: T G E;   d: T E;   a_log, dt_bias: T N E
   Index longest_sum(std::string_view result) const {
-    const bool recurs = text("layers").find("mamba2") != std::string::npos;
+    const bool recurs = text("layers").find("mamba") != std::string::npos;
     const Shape shape = sizes.shape();
     const Index T = sequences.rows(), E = shape.value_width, N = recurs ? state_width_ : 0;
     Index S = 0;

@@ -93,6 +93,25 @@ TEST(Golden, score_reuse_partial) {
       {}, {});
 }
 
+TEST(Golden, mamba) {
+  using Mix = SideBySide<Standard, Mamba>;
+  const Golden golden("mamba");
+  for (const Index chunk : {5, 64}) {
+    const Mamba::Config config{.state_width = golden.state_width(), .dt_rank = 3, .groups = 2, .chunk = chunk};
+    expect_golden<Mamba, Mix>(golden, "mamba side_by_side(standard mamba)", config, {.second = config});
+  }
+}
+
+TEST(Golden, mamba2_grouped) {
+  const Golden golden("mamba2_grouped");
+  const Mamba2::Config config{.state_width = golden.state_width(),
+                              .groups = 2,
+                              .gating = Gating::after_norm,
+                              .dt_limits = {.least = 0.15, .most = 0.7},
+                              .skip = Skip::by_channel};
+  expect_golden<Mamba2, Mamba2>(golden, "mamba2_grouped mamba2_grouped", config, config);
+}
+
 // Chunks of five rows cut the sequences of seven and twelve; chunks of 64 do not.
 TEST(Golden, mamba2) {
   const Golden golden("mamba2");

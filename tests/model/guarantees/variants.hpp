@@ -25,6 +25,7 @@ void for_each_variant(const Sizes& sizes, F&& f) {
   pass("shared values", signals<Standard, SharedValueAttention>());
   pass("score reuse", signals<Standard, ScoreReuseAttention>());
   pass("partial score reuse", signals<Standard, PartialScoreReuseAttention>());
+  pass("Mamba-1", signals<Mamba, SideBySide<Standard, Mamba>>());
   pass("Mamba-2", signals<Mamba2, Mamba2>());
   pass("recurrent heads", signals<RecurrentMixAttention, RecurrentMixAttention>());
   pass("all five",
@@ -47,6 +48,7 @@ void for_each_chosen_variant(const Sizes& sizes, F&& f) {
   pass("shared values", {standard, shared});
   pass("score reuse", {standard, reuse});
   pass("partial score reuse", {standard, choose_side_by_side(choose<Standard>(), choose<ScoreReuseAttention>())});
+  pass("Mamba-1", {choose<Mamba>(), choose_side_by_side(choose<Standard>(), choose<Mamba>())});
   pass("Mamba-2", {choose<Mamba2>(), choose<Mamba2>()});
   pass("recurrent heads", {recurrent, recurrent});
   pass("all five", {standard, residual, reuse, shared, recurrent});
