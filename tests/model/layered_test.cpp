@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "heed/mixers/variants.hpp"
+#include "heed/model/dynamic_stack.hpp"
 #include "heed/model/stack.hpp"
 #include "reference/bounds.hpp"
+#include "support/error_text.hpp"
 
 namespace heed {
 namespace {
@@ -77,6 +79,30 @@ TEST(LayeredParams, GradientsAreZerosOfTheirShapes) {
       },
       model.params(), model.make_gradients());
   EXPECT_EQ(model.parameters(0) + model.parameters(1) + model.parameters(2), elements);
+}
+
+TEST(LayeredParams, OfModelsThatAreNotAlikeAreNotVisitedTogether) {
+  const auto error = [](const auto& first, const auto& second) {
+    int calls = 0;
+    const std::string text = error_text<ShapeError>([&] {
+      visit([&](std::string_view, Role, const auto&, const auto&) { ++calls; }, first.params(), second.params());
+    });
+    EXPECT_EQ(calls > 0, text == "no error");
+    return text;
+  };
+  Model::Config wide = config;
+  wide.hidden = 13;
+  EXPECT_EQ(error(Model(config), Model(config)), "no error");
+  EXPECT_EQ(error(Model(config), Model(wide)), "params: layers.0.feed_forward.w_gate: expected [8 x 12], found [8 x 13]");
+  using Dynamic = DynamicStack<float>;
+  const auto build = [](const std::vector<Dynamic::Layer>& layers) {
+    return Dynamic::build({.width = 8, .heads = 2}, layers);
+  };
+  const Dynamic two = build({choose<StandardAttention>(), choose<StandardAttention>()});
+  EXPECT_EQ(error(two, build({choose<StandardAttention>()})),
+            "params: expected those of models with the same kinds of layers, found another model's");
+  EXPECT_EQ(error(two, build({choose<StandardAttention>(), choose<SharedValueAttention>()})),
+            "params: expected 4 tensors as the first has, found 3");
 }
 
 // ---- forward

@@ -403,6 +403,41 @@ TEST(MixerLayerErrors, GradientsOfAnotherShapeAreRefusedAndNothingIsAdded) {
         gradients);
 }
 
+TEST(MixerLayerErrors, BackwardWithoutItsForwardInTheSamePassIsRefused) {
+  OneCall call;
+  Matrix<float> y = call.x, d_x = Matrix<float>::Zero(3, 8);
+  auto gradients = call.model.bottom.make_gradients();
+  const auto backward = [&](const Pass& pass) {
+    return error_of<ShapeError>([&] { call.model.bottom.backward(pass, call.x, y, d_x, gradients, call.state); });
+  };
+  const std::string none =
+      "backward: expected a state that apply has recorded in this pass and no backward has used, found none";
+  EXPECT_EQ(backward(call.work.begin(Sequences({3}), Purpose::training)), none);
+
+  call.model.bottom.apply(call.work.begin(Sequences({3}), Purpose::training), call.x, y, call.state);
+  const Pass later = call.work.begin(Sequences({3}), Purpose::training);
+  EXPECT_EQ(backward(later), none);
+  EXPECT_TRUE((d_x.array() == 0).all());
+
+  call.model.bottom.apply(later, call.x, y, call.state);
+  EXPECT_EQ(backward(later), "no error");
+  EXPECT_EQ(backward(later), none);
+  call.model.bottom.apply(later, call.x, y, call.state);
+  EXPECT_EQ(backward(later), "no error");
+}
+
+TEST(MixerLayerErrors, GradientsOfAnotherLayerAreRefused) {
+  OneCall call;
+  const MixerLayer<float, Bottom> wide({.width = 16, .heads = 4, .kv_heads = 2});
+  Matrix<float> y = call.x, d_x = call.x;
+  const Pass pass = call.work.begin(Sequences({3}), Purpose::training);
+  call.model.bottom.apply(pass, call.x, y, call.state);
+  auto gradients = wide.make_gradients();
+  EXPECT_EQ(error_of<ShapeError>([&] { call.model.bottom.backward(pass, call.x, y, d_x, gradients, call.state); }),
+            "gradients: w_q: expected [8 x 8], found [16 x 16]");
+  EXPECT_EQ(d_x, call.x);
+}
+
 TEST(MixerLayerErrors, AStateOfAnotherWorkspaceIsRefused) {
   const Model<float> model;
   Memory<float> small(model, {.positions = 2}), large(model, {.positions = 8}),

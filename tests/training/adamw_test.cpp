@@ -6,6 +6,7 @@
 
 #include "../reference/bounds.hpp"
 #include "heed/threads/pool.hpp"
+#include "support/error_text.hpp"
 
 namespace heed {
 namespace {
@@ -129,6 +130,41 @@ TEST(AdamW, LeavesSmallGradientsAsTheyAre) {
   AdamW<Params>(zeros_like(params), {.clip = 1}).step(params, gradients, 0.01);
   AdamW<Params>(zeros_like(params), {.clip = no_clip}).step(by_hand, gradients, 0.01);
   expect_same_weights(params, by_hand);
+}
+
+std::string step_error(AdamW<Params>& optimizer, Params& weights, const Params& gradients, double learning_rate) {
+  return error_text<ShapeError>([&] { optimizer.step(weights, gradients, learning_rate); });
+}
+
+TEST(AdamW, RefusesWhatDoesNotFitBeforeAnythingChanges) {
+  Params params, untouched, narrow;
+  narrow.norm.resize(1, 32);
+  const Params gradients = random_gradients(0.1);
+  AdamW<Params> optimizer(zeros_like(params)), fresh(zeros_like(params));
+  EXPECT_EQ(step_error(optimizer, narrow, gradients, 0.01), "weights: norm: expected [1 x 33], found [1 x 32]");
+  EXPECT_EQ(step_error(optimizer, params, narrow, 0.01), "gradients: norm: expected [1 x 33], found [1 x 32]");
+  EXPECT_EQ(step_error(optimizer, params, gradients, -1),
+            "learning_rate: expected a finite number of 0 or more, found -1.000000");
+  EXPECT_EQ(step_error(optimizer, params, gradients, std::nan("")),
+            "learning_rate: expected a finite number of 0 or more, found nan");
+  EXPECT_EQ(optimizer.steps(), 0);
+  expect_same_weights(params, untouched);
+  optimizer.step(params, gradients, 0.01);
+  fresh.step(untouched, gradients, 0.01);
+  expect_same_weights(params, untouched);
+}
+
+TEST(AdamW, RefusesOptionsThatNoStepCanBeMadeWith) {
+  const auto error = [](const AdamWOptions& options) {
+    return error_text<ConfigError>([&] { const AdamW<Params> optimizer(Params(), options); });
+  };
+  EXPECT_EQ(error({.beta1 = 1}), "beta1: expected a number in [0, 1), found 1.000000");
+  EXPECT_EQ(error({.beta2 = -0.5}), "beta2: expected a number in [0, 1), found -0.500000");
+  EXPECT_EQ(error({.epsilon = -1}), "epsilon: expected a finite number of 0 or more, found -1.000000");
+  EXPECT_EQ(error({.weight_decay = no_clip}), "weight_decay: expected a finite number of 0 or more, found inf");
+  EXPECT_EQ(error({.clip = 0}), "clip: expected a number above 0, found 0.000000");
+  EXPECT_EQ(error({.clip = std::nan("")}), "clip: expected a number above 0, found nan");
+  EXPECT_EQ(error({.beta1 = 0, .clip = no_clip}), "no error");
 }
 
 TEST(AdamW, HasTheSameBitsForAnyNumberOfWorkers) {

@@ -22,6 +22,7 @@ struct Pass {
   Arena& kept;     // what layers above or backward read: lives as long as the call, or the tape
   Arena& scratch;  // what one layer needs: given back when the layer is done
   Workers& workers;
+  std::size_t number = 0;  // which call of its workspace this is: backward has to follow the forward pass of the same
 
   Index sequences() const { return rows.sequences(); }
   /// Positions of a sequence that are visible in this call: cached and new.

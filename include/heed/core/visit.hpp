@@ -64,6 +64,26 @@ Params zeros_like(const Params& params) {
   return zeros;
 }
 
+namespace detail {
+
+/// A visitor that refuses tensors of another shape than the first one's.
+struct SameShapes {
+  std::string_view what;  // put before a tensor's name
+
+  template <class Tensor, class... Others>
+  void operator()(std::string_view name, Role, const Tensor& tensor, const Others&... others) const {
+    (expects_shape(std::string(what) + std::string(name), others, tensor.rows(), tensor.cols()), ...);
+  }
+};
+
+}  // namespace detail
+
+/// ShapeError unless all tensors of `others` have the shapes of those of `params`.
+template <class Params, class... Others>
+void expects_same_shapes(std::string_view what, const Params& params, const Others&... others) {
+  visit(detail::SameShapes{what}, params, others...);
+}
+
 /// What a component without parameters has.
 struct NoParams {
   template <class F, class... P>

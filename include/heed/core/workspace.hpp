@@ -73,9 +73,10 @@ class Workspace {
     kept.reset();
     scratch.reset();
     timeline.open(purpose == Purpose::training ? 1 : timeline.recent_states() + 1);
+    ++calls_;
   }
   Pass pass(Division rows, Purpose purpose) {
-    return {rows, timeline.lengths(), timeline.slots_for(rows), purpose, kept, scratch, workers};
+    return {rows, timeline.lengths(), timeline.slots_for(rows), purpose, kept, scratch, workers, calls_};
   }
   /// The packed rows [begin, begin + count) as a division of their own, valid until the next one.
   Division part_of_rows(Division rows, Index begin, Index count) {
@@ -127,6 +128,7 @@ class Workspace {
   static constexpr std::size_t default_bytes = std::size_t(1) << 20;
 
   std::vector<Index> offsets_;
+  std::size_t calls_ = 0;
 };
 
 }  // namespace heed::inline HEED_ABI

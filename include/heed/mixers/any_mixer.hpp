@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "../core/held.hpp"
 #include "initialise.hpp"
 #include "side_by_side.hpp"
 
@@ -18,63 +19,11 @@ namespace heed::inline HEED_ABI {
 
 namespace detail {
 
-/// A value of a type that only its maker knows. Copies are deep.
-class Held {
- public:
-  Held() = default;
-  template <class T, class... Arguments>
-  static Held make(Arguments&&... arguments) {
-    Held held;
-    held.self_ = std::make_unique<As<T>>(std::forward<Arguments>(arguments)...);
-    return held;
-  }
-  Held(const Held& other) : self_(other.self_ ? other.self_->clone() : nullptr) {}
-  Held& operator=(const Held& other) {
-    Held copy(other);
-    self_ = std::move(copy.self_);
-    return *this;
-  }
-  Held(Held&&) = default;
-  Held& operator=(Held&&) = default;
-  ~Held() = default;
-
-  template <class T>
-  T& as() const {
-    return static_cast<As<T>&>(*self_).value;
-  }
-
- private:
-  struct Any {
-    virtual ~Any() = default;
-    virtual std::unique_ptr<Any> clone() const = 0;
-  };
-  template <class T>
-  struct As final : Any {
-    template <class... Arguments>
-    explicit As(Arguments&&... arguments) : value(std::forward<Arguments>(arguments)...) {}
-    std::unique_ptr<Any> clone() const override { return std::make_unique<As>(*this); }
-    T value;
-  };
-  std::unique_ptr<Any> self_;
-};
-
-template <class Scalar>
-struct NamedTensor {
-  std::string name;
-  Role role;
-  Matrix<Scalar>* tensor;
-};
 template <class Scalar>
 struct NamedLeaf {  // of a cache
   std::string name;
   std::variant<CachedRows<Scalar>*, CachedStates<Scalar>*, CachedMemory<Scalar>*> leaf;
 };
-
-/// The value, const if the owner is.
-template <class Owner, class T>
-std::conditional_t<std::is_const_v<Owner>, const T&, T&> like(T& value) {
-  return value;
-}
 
 }  // namespace detail
 
@@ -89,27 +38,9 @@ struct AnyMixer {
     std::shared_ptr<const Erased> mixer;
   };
 
-  struct AnyParams {
-    std::shared_ptr<const Erased> mixer;
-    detail::Held held;
-
+  struct AnyParams : detail::HeldParams<Scalar> {
     AnyParams() = default;
-    AnyParams(const Shape& shape, const Config& config) : mixer(config.mixer), held(mixer->make_params(shape)) {}
-    template <class F, class... P>
-    static void visit(F&& f, P&&... p) {
-      const std::array<std::vector<detail::NamedTensor<Scalar>>, sizeof...(P)> lists{p.tensors()...};
-      visit_lists(f, lists, std::index_sequence_for<P...>(), p...);
-    }
-
-   private:
-    std::vector<detail::NamedTensor<Scalar>> tensors() const {
-      return mixer ? mixer->tensors(held) : std::vector<detail::NamedTensor<Scalar>>();
-    }
-    template <class F, class Lists, std::size_t... I, class... P>
-    static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, P&...) {
-      for (std::size_t t = 0; t < lists[0].size(); ++t)
-        f(std::string_view(lists[0][t].name), lists[0][t].role, detail::like<P>(*lists[I][t].tensor)...);
-    }
+    AnyParams(const Shape& shape, const Config& config) : detail::HeldParams<Scalar>(config.mixer->make_params(shape)) {}
   };
 
   struct AnyCache {
@@ -168,15 +99,14 @@ struct AnyMixer {
                                 std::span<unsigned char> heads) const = 0;
     virtual void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
                            std::span<unsigned char> heads) const = 0;
-    virtual detail::Held make_params(const Shape& shape) const = 0;
+    virtual detail::HeldParams<Scalar> make_params(const Shape& shape) const = 0;
     virtual detail::Held make_cache(const Shape& shape, const CacheSize& size) const = 0;
     virtual detail::Held make_record() const = 0;
     virtual std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const = 0;
-    virtual std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const = 0;
-    virtual void initialise(const Shape& shape, detail::Held& params, const Initialiser& initialiser) const = 0;
+    virtual void initialise(const Shape& shape, AnyParams& params, const Initialiser& initialiser) const = 0;
     virtual void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const = 0;
     virtual void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
-                          detail::Held& gradients) const = 0;
+                          AnyParams& gradients) const = 0;
   };
 
   template <class Mixer>
@@ -215,7 +145,9 @@ struct AnyMixer {
                    std::span<unsigned char> heads) const override {
       heed::mark_read<Mixer>(tap, alignment, shape, config_, heads);
     }
-    detail::Held make_params(const Shape& shape) const override { return detail::Held::make<TypedParams>(shape, config_); }
+    detail::HeldParams<Scalar> make_params(const Shape& shape) const override {
+      return detail::HeldParams<Scalar>::template make<TypedParams>(shape, config_);
+    }
     detail::Held make_cache(const Shape& shape, const CacheSize& size) const override {
       return detail::Held::make<TypedCache>(shape, config_, size);
     }
@@ -229,24 +161,15 @@ struct AnyMixer {
       visit([&](std::string_view name, auto& leaf) { list.push_back({std::string(name), &leaf}); }, cache.as<TypedCache>());
       return list;
     }
-    std::vector<detail::NamedTensor<Scalar>> tensors(const detail::Held& params) const override {
-      std::vector<detail::NamedTensor<Scalar>> list;
-      visit(
-          [&](std::string_view name, Role role, Matrix<Scalar>& tensor) {
-            list.push_back({std::string(name), role, &tensor});
-          },
-          params.as<TypedParams>());
-      return list;
-    }
-    void initialise(const Shape& shape, detail::Held& params, const Initialiser& initialiser) const override {
-      initialiser.run_here<Mixer>(shape, config_, params.as<TypedParams>());
+    void initialise(const Shape& shape, AnyParams& params, const Initialiser& initialiser) const override {
+      initialiser.run_here<Mixer>(shape, config_, params.template as<TypedParams>());
     }
     void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const override {
       Mixer::template apply<Scalar>(typed(call), x, y);
     }
     void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
-                  detail::Held& gradients) const override {
-      Mixer::template backward<Scalar>(typed(call), x, d_y, d_x, gradients.as<TypedParams>());
+                  AnyParams& gradients) const override {
+      Mixer::template backward<Scalar>(typed(call), x, d_y, d_x, gradients.template as<TypedParams>());
     }
 
    private:
@@ -257,7 +180,7 @@ struct AnyMixer {
     Call<Mixer, Scalar> typed(const AnyCall& call) const {
       return {call.shape,
               config_,
-              call.params.held.template as<TypedParams>(),
+              call.params.template as<TypedParams>(),
               Inputs<Scalar, typename Mixer::consumes>(call.inputs.tables()),
               Outputs<Scalar, typename Mixer::publishes>(call.outputs.tables()),
               call.cache.held.template as<TypedCache>(),
@@ -296,7 +219,7 @@ struct AnyMixer {
   }
   static void prepare_record(const Config& config, AnyRecord& record) { record.held = config.mixer->make_record(); }
   static void initialise(const Shape& shape, const Config& config, AnyParams& params, const Initialiser& initialiser) {
-    config.mixer->initialise(shape, params.held, initialiser);
+    config.mixer->initialise(shape, params, initialiser);
   }
   template <class S>
   static void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) {
@@ -305,7 +228,7 @@ struct AnyMixer {
   template <class S>
   static void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
                        AnyParams& gradients) {
-    call.config.mixer->backward(call, x, d_y, d_x, gradients.held);
+    call.config.mixer->backward(call, x, d_y, d_x, gradients);
   }
 };
 

@@ -76,6 +76,11 @@ class LayerPlan {
   }
 
   std::size_t layers() const { return places_.size(); }
+  /// Whether layer by layer both have the same kind.
+  bool same_kinds(const LayerPlan& other) const {
+    return std::equal(places_.begin(), places_.end(), other.places_.begin(), other.places_.end(),
+                      [](const Place& a, const Place& b) { return a.kind == b.kind; });
+  }
   Place place(std::size_t layer) const { return places_[layer]; }
   template <std::size_t kind>
   const auto& config(std::size_t index) const {

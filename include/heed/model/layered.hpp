@@ -32,16 +32,30 @@ class Layered {
   class Params {
    public:
     Params() = default;
+    /// ShapeError before the first call of f if the params of different models have not the same layers and shapes.
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
-      const Params& any = std::get<0>(std::tie(p...));
-      for (std::size_t layer = 0; layer < any.plan_->layers(); ++layer)
-        any.plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
+      if constexpr (sizeof...(P) > 1) {
+        const Params& first = std::get<0>(std::tie(p...));
+        if (!((p.plan_ == first.plan_) && ...)) {
+          HEED_EXPECTS(ShapeError, (p.plan_->same_kinds(*first.plan_) && ...),
+                       "params: expected those of models with the same kinds of layers, found another model's");
+          each(heed::detail::SameShapes{"params: "}, std::as_const(p)...);
+        }
+      }
+      each(f, p...);
+    }
+
+   private:
+    template <class F, class... P>
+    static void each(F&& f, P&&... p) {
+      const Plan& plan = *std::get<0>(std::tie(p...)).plan_;
+      for (std::size_t layer = 0; layer < plan.layers(); ++layer)
+        plan.at(layer, [&]<std::size_t kind>(std::size_t index) {
           heed::visit(prefixed("layers." + std::to_string(layer), f), std::get<kind>(p.by_kind_)[index]...);
         });
     }
 
-   private:
     friend class Layered;
     std::shared_ptr<const Plan> plan_ = std::make_shared<const Plan>();
     std::tuple<std::vector<typename Kinds::template Params<Scalar>>...> by_kind_;
@@ -188,6 +202,16 @@ class Layered {
     return record(view_of(x), memory, tape);
   }
 
+  /// ShapeError unless this model, or a copy, has made it.
+  void expects_own(const Tape& tape) const {
+    HEED_EXPECTS(ShapeError, tape.state_.plan == plan_,
+                 "tape: expected one that this model has made, found another model's");
+  }
+  void expects_own(const Params& gradients) const {
+    HEED_EXPECTS(ShapeError, gradients.plan_ == plan_,
+                 "gradients: expected those that this model has made, found another model's");
+  }
+
   /// d_out [T x D], the gradient of what forward(x, tape) returned -> d_x [T x D], valid until the next call on the tape.
   /// Adds to the gradients.
   template <class Derived>
@@ -245,8 +269,7 @@ class Layered {
 
   View<Scalar> record(const View<Scalar>& x, const MemoryRows<Scalar>& memory, Tape& tape) const {
     const Division rows = tape.sequences_.division();
-    HEED_EXPECTS(ShapeError, tape.state_.plan == plan_,
-                 "tape: expected one that this model has made, found another model's");
+    expects_own(tape);
     expects_input(x, rows);
     memory.check(rows.sequences());
     State& state = tape.state_;
@@ -263,8 +286,8 @@ class Layered {
     const Division rows = tape.sequences_.division();
     HEED_EXPECTS(ShapeError, tape.recorded_,
                  "backward: expected a tape that forward has recorded and no backward has used, found none");
-    HEED_EXPECTS(ShapeError, tape.state_.plan == plan_ && gradients.plan_ == plan_,
-                 "backward: expected a tape and gradients that this model has made, found another model's");
+    expects_own(tape);
+    expects_own(gradients);
     detail::expects_shape("d_out", d_out, rows.rows(), shape().width);
     State& state = tape.state_;
     tape.recorded_ = false;

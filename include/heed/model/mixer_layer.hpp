@@ -63,6 +63,12 @@ class MixerLayer {
     typename Mixer::template Record<Scalar> record_;
     std::vector<SignalTable> tables_;
     std::vector<std::vector<unsigned char>> wanted_;
+
+    struct Recorded {
+      const Arena* kept = nullptr;  // of which workspace
+      std::size_t call = 0;
+    };
+    Recorded recorded_;  // the training pass whose backward may come
   };
 
   /// Wanted: those published signals that are made on demand and that layers above will read: make_state<scores>(work).
@@ -87,13 +93,16 @@ class MixerLayer {
     detail::expects_shape("y", y, pass.rows.rows(), shape_.width);
     expects_state(pass, state);
     (expects_fed<Taps>(pass, fed.table), ...);
+    state.recorded_ = {};
     make_tables(pass, state);
     const Arena::Scope scope(pass.scratch);
     Mixer::template apply<Scalar>(call_of(pass, state, fed...), view_of(x), mutable_view_of(y));
+    if (pass.training()) state.recorded_ = {&pass.kept, pass.number};
   }
 
   /// The gradient of dot(y, d_y): adds to d_x, to the gradients and to the gradients of what was fed. Layers in reverse
-  /// order, with the pass and the states of the forward pass, which was one of training.
+  /// order, with the pass and the states of the forward pass, which was one of training. Once for every `apply`, else
+  /// ShapeError.
   template <class X, class DY, class DX, class... Taps>
   void backward(const Pass& pass, const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<DY>& d_y,
                 const Eigen::MatrixBase<DX>& d_x, Params& gradients, State& state, const Fed<Taps, Scalar>&... fed) const {
@@ -103,6 +112,10 @@ class MixerLayer {
     detail::expects_shape("d_x", d_x, pass.rows.rows(), shape_.width);
     expects_state(pass, state);
     (expects_fed<Taps>(pass, fed.table), ...);
+    HEED_EXPECTS(ShapeError, state.recorded_.kept == &pass.kept && state.recorded_.call == pass.number,
+                 "backward: expected a state that apply has recorded in this pass and no backward has used, found none");
+    expects_same_shapes("gradients: ", params, gradients);
+    state.recorded_ = {};
     const Arena::Scope scope(pass.scratch);
     Mixer::template backward<Scalar>(call_of(pass, state, fed...), view_of(x), view_of(d_y), mutable_view_of(d_x),
                                      gradients);

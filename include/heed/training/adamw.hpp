@@ -27,13 +27,19 @@ template <class Params>
 class AdamW {
  public:
   /// zeros: model.make_gradients(). The executor, if any, outlives the optimizer.
+  /// ConfigError for options that no step can be made with.
   explicit AdamW(Params zeros, const AdamWOptions& options = {}, Executor* executor = nullptr)
-      : options_(options), m_(std::move(zeros)), v_(m_), workers_(executor, 0) {}
+      : options_(checked(options)), m_(std::move(zeros)), v_(m_), workers_(executor, 0) {}
 
   /// Changes the weights, model.params(), and returns the norm of the gradients before clipping. The same bits for any
-  /// number of workers.
+  /// number of workers. ShapeError before anything changes for weights or gradients of other shapes than the moments', and
+  /// for a learning rate that is not a finite number of 0 or more.
   template <class Weights>
   double step(Weights&& weights, const Params& gradients, double learning_rate) {
+    expects_same_shapes("weights: ", m_, weights);
+    expects_same_shapes("gradients: ", m_, gradients);
+    HEED_EXPECTS(ShapeError, learning_rate >= 0 && std::isfinite(learning_rate),
+                 "learning_rate: expected a finite number of 0 or more, found ", learning_rate);
     const double norm = norm_of(gradients);
     AdamStep step{.learning_rate = learning_rate,
                   .beta1 = options_.beta1,
@@ -57,6 +63,19 @@ class AdamW {
   Index steps() const { return steps_; }
 
  private:
+  static const AdamWOptions& checked(const AdamWOptions& options) {
+    const auto expects = [](bool holds, const char* name, const char* expected, double found) {
+      HEED_EXPECTS(ConfigError, holds, name, ": expected ", expected, ", found ", found);
+    };
+    expects(options.beta1 >= 0 && options.beta1 < 1, "beta1", "a number in [0, 1)", options.beta1);
+    expects(options.beta2 >= 0 && options.beta2 < 1, "beta2", "a number in [0, 1)", options.beta2);
+    expects(options.epsilon >= 0 && std::isfinite(options.epsilon), "epsilon", "a finite number of 0 or more",
+            options.epsilon);
+    expects(options.weight_decay >= 0 && std::isfinite(options.weight_decay), "weight_decay",
+            "a finite number of 0 or more", options.weight_decay);
+    expects(options.clip > 0, "clip", "a number above 0", options.clip);
+    return options;
+  }
   double norm_of(const Params& gradients) {
     double sum = 0;
     visit(
