@@ -131,6 +131,39 @@ TYPED_TEST(AnyModel, TurnsTokensIntoLogits) {
   EXPECT_TRUE(next.row(1).isZero(0));
 }
 
+// Layers that end with a norm, and a head that needs none; or the norm that was chosen.
+TEST(LanguageModel, NormalisesAsChosenBeforeTheHead) {
+  using Post = Stack<float, Block<Attention<>, FeedForward<Gelu>, LayerNorm, PostNorm>>;
+  const Post stack({.width = 8, .heads = 2, .hidden = 12});
+  const auto logits = [&]<class Norm>(Norm, typename Norm::Config config) {
+    LanguageModel<Post, UntiedHead, Norm> model(V, stack, 3, config);
+    visit([](std::string_view name, Role, auto& tensor) { Random(5, name).normal(tensor, 0.5); }, model.params());
+    auto cache = model.make_cache({.positions = 4, .rows = 4});
+    auto stack_cache = model.stack().make_cache({.positions = 4, .rows = 4});
+    const auto tokens = some_tokens(4, V);
+    Matrix<float> h(4, 8);
+    const auto tensors = tensors_of(model.params());
+    for (Index t = 0; t < 4; ++t)
+      h.row(t) = tensors.at("embedding.weight").row(tokens[static_cast<std::size_t>(t)]).template cast<float>();
+    h = Matrix<float>(model.stack().forward(h, stack_cache));
+    Workers workers;
+    Norm::template apply<float>(config, model.params().norm, view_of(h), mutable_view_of(h), workers);
+    Matrix<float> expected = Matrix<float>::Zero(4, V);
+    linear(h, model.params().head.weight, expected, workers);
+    EXPECT_TRUE(same_bits(Matrix<float>(model.logits(tokens, cache)), expected)) << Norm::name;
+
+    auto tape = model.make_tape({4});
+    auto gradients = model.make_gradients();
+    EXPECT_TRUE(std::isfinite(model.loss(tokens, tokens, tape)));
+    EXPECT_NO_THROW(model.backward(tape, gradients));
+    return expected;
+  };
+  const auto rms = logits(RmsNorm(), {}), none = logits(NoNorm(), {});
+  EXPECT_FALSE(same_bits(rms, none));
+  EXPECT_FALSE(same_bits(logits(LayerNorm(), {}), none));
+  EXPECT_FALSE(same_bits(logits(RmsNorm(), {.epsilon = 0.5}), rms));
+}
+
 TEST(LanguageModel, DecodesWhatOnePassComputes) {
   // Against a model of the same weights in double: chunks are at most twice as wrong as the whole.
   Tied<float> model(V, small<float>());

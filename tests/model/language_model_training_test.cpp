@@ -127,9 +127,47 @@ TEST(LanguageModelTraining, RefusesATapeThatHasNothingToTakeBack) {
   EXPECT_THAT(shape_error([&] { model.backward(tape, gradients); }), HasSubstr("expected a tape that loss has recorded"));
   model.loss(some_tokens(4, V), some_tokens(4, V), tape);
   Tied<double>::Params empty;
-  EXPECT_THAT(shape_error([&] { model.backward(tape, empty); }), HasSubstr("expected [11 x 8], found [0 x 0]"));
+  EXPECT_THAT(shape_error([&] { model.backward(tape, empty); }),
+              HasSubstr("gradients: expected those that this model has made"));
   model.backward(tape, gradients);
   EXPECT_THAT(shape_error([&] { model.backward(tape, gradients); }), HasSubstr("expected a tape that loss has recorded"));
+}
+
+TEST(LanguageModelTraining, RefusesTapesAndGradientsOfOthersBeforeAnythingChanges) {
+  const Untied<double> model(V, small());
+  Tied<double> other(V, small());
+  const Untied<double> larger(V + 1, Layers<double>(model.stack()));  // of the same layers
+  const auto tokens = some_tokens(4, V);
+  const auto untouched = [](const auto& gradients) {
+    visit([](std::string_view name, Role, const auto& gradient) { EXPECT_TRUE(gradient.isZero(0)) << name; }, gradients);
+  };
+  auto tape = model.make_tape({4}), of_larger = larger.make_tape({4});
+  auto other_model_tape = Untied<double>(V, small()).make_tape({4});
+  auto gradients = model.make_gradients(), of_larger_gradients = larger.make_gradients();
+  const double expected = model.loss(tokens, tokens, tape);
+
+  EXPECT_THAT(shape_error([&] { model.loss(tokens, tokens, other_model_tape); }),
+              HasSubstr("tape: expected one that this model has made"));
+  EXPECT_EQ(shape_error([&] { model.loss(tokens, tokens, of_larger); }),
+            "tape: expected one for a vocabulary of 11, found one for 12");
+  larger.loss(tokens, tokens, of_larger);
+  EXPECT_EQ(shape_error([&] { model.backward(of_larger, gradients); }),
+            "tape: expected one for a vocabulary of 11, found one for 12");
+  EXPECT_EQ(shape_error([&] { model.backward(tape, of_larger_gradients); }),
+            "gradients: embedding.weight: expected [11 x 8], found [12 x 8]");
+  of_larger_gradients.embedding = gradients.embedding;
+  EXPECT_EQ(shape_error([&] { model.backward(tape, of_larger_gradients); }),
+            "gradients: head.weight: expected [8 x 11], found [8 x 12]");
+  of_larger_gradients.norm.weight.resize(1, 7);
+  EXPECT_EQ(shape_error([&] { model.backward(tape, of_larger_gradients); }),
+            "gradients: norm.weight: expected [1 x 8], found [1 x 7]");
+  untouched(gradients);
+  untouched(of_larger_gradients.stack);
+
+  // What was refused has not used the tapes up.
+  larger.backward(of_larger, (of_larger_gradients = larger.make_gradients()));
+  model.backward(tape, gradients);
+  EXPECT_EQ(model.loss(tokens, tokens, tape), expected);
 }
 
 TEST(LanguageModelTraining, RefusesTargetsThatDoNotFitAndKeepsWhatTheTapeHas) {

@@ -1,18 +1,22 @@
-// The Transformer block, pre-norm:
+// The Transformer block: a mixer and a feed-forward, joined to the stream of rows h [T x D] in one of four forms.
 //
-//   h ── + mixer(norm(h)) ── + feed_forward(norm(h)) ──>        h [T x D]
+//   PreNorm         h = h + f(norm(h))                                            first f = mixer, then f = feed_forward
+//   PostNorm        h = norm(h + f(h))
+//   Sandwich        h = h + norm_out(f(norm(h)))
+//   ParallelForm    h = h + mixer(norm(h)) + feed_forward(norm(h))
 //
-// Source: Xiong et al. 2020 (arXiv 2002.04745), section 3.2.
+// block_forms.hpp draws them and names their sources.
 #pragma once
 
 #include "../mixers/initialise.hpp"
 #include "../mixers/reach.hpp"
+#include "block_forms.hpp"
 #include "feed_forward.hpp"
 #include "norm.hpp"
 
 namespace heed::inline HEED_ABI {
 
-template <class Mixer_, class FeedForward_ = SwiGlu, class Norm_ = RmsNorm>
+template <class Mixer_, class FeedForward_ = SwiGlu, class Norm_ = RmsNorm, class Form_ = PreNorm>
 struct Block {
   static_assert(
       heed::Mixer<Mixer_>,
@@ -20,6 +24,7 @@ struct Block {
   using Mixer = Mixer_;
   using FeedForward = FeedForward_;
   using Norm = Norm_;
+  using Form = Form_;
   using consumes = typename Mixer::consumes;
   using publishes = typename Mixer::publishes;
 
@@ -29,25 +34,47 @@ struct Block {
     typename Norm::Config norm = {};
   };
 
+ private:
+  // A joint form has one norm, a block without a feed-forward has none for it, and few forms have norms behind.
+  static constexpr bool no_feed_forward = std::same_as<FeedForward, NoFeedForward>;
+  using FeedForwardNorm = std::conditional_t<Form::joint || no_feed_forward, NoNorm, Norm>;
+  using MixerOutNorm = std::conditional_t<Form::norms_out, Norm, NoNorm>;
+  using FeedForwardOutNorm = std::conditional_t<no_feed_forward, NoNorm, MixerOutNorm>;
+
+ public:
   template <class Scalar>
   struct Params {
+    static_assert(FeedForwardOf<FeedForward, Scalar>,
+                  "heed: the feed-forward of a Block lacks Config, Params<Scalar>, Record<Scalar>, apply or backward (see "
+                  "heed/model/feed_forward.hpp)");
+    static_assert(NormOf<Norm, Scalar>,
+                  "heed: the norm of a Block lacks Config, Params<Scalar>, apply or backward (see heed/model/norm.hpp)");
+
     typename Norm::template Params<Scalar> norm;
     typename Mixer::template Params<Scalar> mixer;
-    typename Norm::template Params<Scalar> feed_forward_norm;
+    typename MixerOutNorm::template Params<Scalar> mixer_out_norm;
+    typename FeedForwardNorm::template Params<Scalar> feed_forward_norm;
     typename FeedForward::template Params<Scalar> feed_forward;
+    typename FeedForwardOutNorm::template Params<Scalar> feed_forward_out_norm;
 
     Params() = default;
     Params(const Shape& shape, const Config& config)
         : norm(shape, config.norm),
           mixer(shape, config.mixer),
-          feed_forward_norm(shape, config.norm),
-          feed_forward(shape, config.feed_forward) {}
+          mixer_out_norm(shape, norm_config<MixerOutNorm>(config)),
+          feed_forward(shape, config.feed_forward) {
+      if (is_absent<FeedForward>(config.feed_forward)) return;
+      feed_forward_norm = {shape, norm_config<FeedForwardNorm>(config)};
+      feed_forward_out_norm = {shape, norm_config<FeedForwardOutNorm>(config)};
+    }
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       heed::visit(prefixed("norm", f), p.norm...);
       heed::visit(prefixed("mixer", f), p.mixer...);
+      heed::visit(prefixed("mixer_out_norm", f), p.mixer_out_norm...);
       heed::visit(prefixed("feed_forward_norm", f), p.feed_forward_norm...);
       heed::visit(prefixed("feed_forward", f), p.feed_forward...);
+      heed::visit(prefixed("feed_forward_out_norm", f), p.feed_forward_out_norm...);
     }
   };
 
@@ -65,10 +92,8 @@ struct Block {
 
   template <class Scalar>
   struct Record {
-    const Scalar* h = nullptr;        // [T x D] before the mixer
-    const Scalar* a = nullptr;        // [T x D] norm(h)
-    const Scalar* h_mixed = nullptr;  // [T x D] after the mixer
-    const Scalar* b = nullptr;        // [T x D] norm(h_mixed)
+    BranchRecord<Scalar> mixer_branch;
+    BranchRecord<Scalar> feed_forward_branch;
     typename Mixer::template Record<Scalar> mixer;
     typename FeedForward::template Record<Scalar> feed_forward;
   };
@@ -77,48 +102,71 @@ struct Block {
   static void initialise(const Shape& shape, const Config& config, Params<Scalar>& params, const Initialiser& initialiser) {
     initialiser.run<Norm>("norm", shape, config.norm, params.norm);
     initialiser.run<Mixer>("mixer", shape, config.mixer, params.mixer);
-    initialiser.run<Norm>("feed_forward_norm", shape, config.norm, params.feed_forward_norm);
+    initialiser.run<MixerOutNorm>("mixer_out_norm", shape, norm_config<MixerOutNorm>(config), params.mixer_out_norm);
+    if (is_absent<FeedForward>(config.feed_forward)) return;
+    initialiser.run<FeedForwardNorm>("feed_forward_norm", shape, norm_config<FeedForwardNorm>(config),
+                                     params.feed_forward_norm);
     initialiser.run<FeedForward>("feed_forward", shape, config.feed_forward, params.feed_forward);
+    initialiser.run<FeedForwardOutNorm>("feed_forward_out_norm", shape, norm_config<FeedForwardOutNorm>(config),
+                                        params.feed_forward_out_norm);
   }
 
   template <class Scalar>
   static void apply(const Call<Block, Scalar>& call, MutableView<Scalar> h) {
-    const auto& [norm, mixer, feed_forward_norm, feed_forward] = call.params;
-    Record<Scalar>& record = call.record;
-    record.h = remember(call.pass, h);
-    const View<Scalar> a = normed(call, norm, h);
-    Mixer::template apply<Scalar>(mixer_of(call), a, h);
-
-    record.h_mixed = remember(call.pass, h);
-    const View<Scalar> b = normed(call, feed_forward_norm, h);
-    FeedForward::template apply<Scalar>(call.config.feed_forward, feed_forward, record.feed_forward, call.pass, b, h);
-    record.a = a.data();
-    record.b = b.data();
+    const auto mixer = [&](const View<Scalar>& x, MutableView<Scalar> y) {
+      Mixer::template apply<Scalar>(mixer_of(call), x, y);
+    };
+    const auto feed_forward = [&](const View<Scalar>& x, MutableView<Scalar> y) {
+      FeedForward::template apply<Scalar>(call.config.feed_forward, call.params.feed_forward, call.record.feed_forward,
+                                          call.pass, x, y);
+    };
+    const auto norm = norm_of<Norm>(call, call.params.norm);
+    const auto mixer_out = norm_of<MixerOutNorm>(call, call.params.mixer_out_norm);
+    if constexpr (Form::joint) {
+      const auto both = [&](const View<Scalar>& x, MutableView<Scalar> y) {
+        mixer(x, y);
+        feed_forward(x, y);
+      };
+      Form::apply(Branch{call.pass, call.record.mixer_branch, both, norm, mixer_out}, h);
+    } else {
+      Form::apply(Branch{call.pass, call.record.mixer_branch, mixer, norm, mixer_out}, h);
+      if (is_absent<FeedForward>(call.config.feed_forward)) return;
+      Form::apply(Branch{call.pass, call.record.feed_forward_branch, feed_forward,
+                         norm_of<FeedForwardNorm>(call, call.params.feed_forward_norm),
+                         norm_of<FeedForwardOutNorm>(call, call.params.feed_forward_out_norm)},
+                  h);
+    }
   }
 
   /// d_h [T x D]: comes in as the gradient of what went out, goes out as the gradient of what came in.
   template <class Scalar>
   static void backward(const Call<Block, Scalar>& call, MutableView<Scalar> d_h, Params<Scalar>& gradients) {
-    const Pass& pass = call.pass;
-    const auto& [norm, mixer, feed_forward_norm, feed_forward] = call.params;
-    const Record<Scalar>& record = call.record;
-    const auto rows = [&](const Scalar* data) { return view_of(data, d_h.rows(), d_h.cols(), d_h.cols()); };  // [T x D]
-    {
-      const Arena::Scope scope(pass.scratch);
-      MutableView<Scalar> d_b = pass.scratch.template zeros<Scalar>(d_h.rows(), d_h.cols());  // [T x D]
-      // h += feed_forward(b)
-      FeedForward::template backward<Scalar>(call.config.feed_forward, feed_forward, record.feed_forward, pass,
-                                             rows(record.b), view_of(d_h), d_b, gradients.feed_forward);
-      // b = norm(h)
-      Norm::template backward<Scalar>(call.config.norm, feed_forward_norm, pass, rows(record.h_mixed), view_of(d_b), d_h,
-                                      gradients.feed_forward_norm);
+    const auto mixer = [&](const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x) {
+      Mixer::template backward<Scalar>(mixer_of(call), x, d_y, d_x, gradients.mixer);
+    };
+    const auto feed_forward = [&](const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x) {
+      FeedForward::template backward<Scalar>(call.config.feed_forward, call.params.feed_forward, call.record.feed_forward,
+                                             call.pass, x, d_y, d_x, gradients.feed_forward);
+    };
+    const auto norm = norm_backward_of<Norm>(call, call.params.norm, gradients.norm);
+    const auto mixer_out = norm_backward_of<MixerOutNorm>(call, call.params.mixer_out_norm, gradients.mixer_out_norm);
+    if constexpr (Form::joint) {
+      // y += mixer(x) + feed_forward(x)
+      const auto both = [&](const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x) {
+        feed_forward(x, d_y, d_x);
+        mixer(x, d_y, d_x);
+      };
+      Form::backward(Branch{call.pass, call.record.mixer_branch, both, norm, mixer_out}, d_h);
+    } else {
+      if (!is_absent<FeedForward>(call.config.feed_forward))
+        Form::backward(
+            Branch{call.pass, call.record.feed_forward_branch, feed_forward,
+                   norm_backward_of<FeedForwardNorm>(call, call.params.feed_forward_norm, gradients.feed_forward_norm),
+                   norm_backward_of<FeedForwardOutNorm>(call, call.params.feed_forward_out_norm,
+                                                        gradients.feed_forward_out_norm)},
+            d_h);
+      Form::backward(Branch{call.pass, call.record.mixer_branch, mixer, norm, mixer_out}, d_h);
     }
-    const Arena::Scope scope(pass.scratch);
-    MutableView<Scalar> d_a = pass.scratch.template zeros<Scalar>(d_h.rows(), d_h.cols());  // [T x D]
-    // h += mixer(a)
-    Mixer::template backward<Scalar>(mixer_of(call), rows(record.a), view_of(d_h), d_a, gradients.mixer);
-    // a = norm(h)
-    Norm::template backward<Scalar>(call.config.norm, norm, pass, rows(record.h), view_of(d_a), d_h, gradients.norm);
   }
 
   static LayerSignals signals(const Config& config) { return signals_of<Mixer>(config.mixer); }
@@ -152,20 +200,27 @@ struct Block {
   }
 
  private:
-  // A copy of h for backward; at inference h itself will do.
-  template <class Scalar>
-  static const Scalar* remember(const Pass& pass, const MutableView<Scalar>& h) {
-    if (!pass.training()) return h.data();
-    MutableView<Scalar> copy = pass.kept.template matrix<Scalar>(h.rows(), h.cols());
-    copy = h;
-    return copy.data();
+  template <class N>
+  static const typename N::Config& norm_config([[maybe_unused]] const Config& config) {
+    static const NoNorm::Config none{};
+    if constexpr (std::same_as<N, Norm>)
+      return config.norm;
+    else
+      return none;
   }
-  template <class Scalar>
-  static View<Scalar> normed(const Call<Block, Scalar>& call, const typename Norm::template Params<Scalar>& norm,
-                             const MutableView<Scalar>& h) {
-    MutableView<Scalar> y = call.pass.record().template matrix<Scalar>(h.rows(), h.cols());  // [T x D]
-    Norm::template apply<Scalar>(call.config.norm, norm, call.pass, view_of(h), y);
-    return view_of(y);
+  template <class N, class Scalar>
+  static auto norm_of(const Call<Block, Scalar>& call, const typename N::template Params<Scalar>& params) {
+    return [&call, &params](const View<Scalar>& x, MutableView<Scalar> y) {
+      N::template apply<Scalar>(norm_config<N>(call.config), params, x, y, call.pass.workers);
+    };
+  }
+  template <class N, class Scalar>
+  static auto norm_backward_of(const Call<Block, Scalar>& call, const typename N::template Params<Scalar>& params,
+                               typename N::template Params<Scalar>& gradients) {
+    return [&](const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x) {
+      N::template backward<Scalar>(norm_config<N>(call.config), params, x, d_y, d_x, gradients, call.pass.scratch,
+                                   call.pass.workers);
+    };
   }
   template <class Scalar>
   static Call<Mixer, Scalar> mixer_of(const Call<Block, Scalar>& call) {

@@ -112,8 +112,8 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
 }
 
 /// The same of a language model, with what stands around its layers.
-template <class StackType, class Head>
-std::string inspect(const LanguageModel<StackType, Head>& model) {
+template <class StackType, class Head, class Norm>
+std::string inspect(const LanguageModel<StackType, Head, Norm>& model) {
   const auto params = model.params();
   return "vocabulary " + std::to_string(model.vocabulary()) + ", parameters: embedding " +
          detail::grouped(params.embedding.size()) + ", norm " + detail::grouped(count_parameters(params.norm)) + ", head " +

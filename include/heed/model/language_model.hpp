@@ -8,13 +8,14 @@
 #pragma once
 
 #include <span>
-#include <type_traits>
 #include <vector>
 
+#include "../core/pass.hpp"
 #include "../mixers/initialise.hpp"
 #include "../ops/cross_entropy.hpp"
 #include "../ops/embedding.hpp"
 #include "head.hpp"
+#include "language_params.hpp"
 #include "norm.hpp"
 #include "stack_config.hpp"
 
@@ -29,33 +30,8 @@ concept LayerStack = requires {
   typename T::Tape;
 };
 
-namespace detail {
-
-/// The tensors of a language model: values (gradients, moments) or references (the model's own).
-template <class Embedding, class StackParams, class NormParams, class HeadParams>
-struct LanguageParams {
-  Embedding embedding;  // [V x D]
-  StackParams stack;
-  NormParams norm;
-  HeadParams head;
-
-  template <class F, class... P>
-  static void visit(F&& f, P&&... p) {
-    f("embedding.weight", Role::embedding, p.embedding...);
-    heed::visit(f, p.stack...);
-    heed::visit(prefixed("norm", f), p.norm...);
-    heed::visit(prefixed("head", f), p.head...);
-  }
-};
-
-}  // namespace detail
-
-/// References are not copied: `model.make_gradients()` has zeros.
-template <class E, class S, class N, class H>
-requires std::is_reference_v<E>
-void zeros_like(const detail::LanguageParams<E, S, N, H>&) = delete;
-
-template <LayerStack StackType, LanguageHead Head = TiedHead>
+/// Norm: of the rows before the head; NoNorm for layers that end with one (post-norm).
+template <LayerStack StackType, LanguageHead Head = TiedHead, class Norm = RmsNorm>
 class LanguageModel {
  public:
   using Arithmetic = typename StackType::Arithmetic;
@@ -63,7 +39,7 @@ class LanguageModel {
 
  private:
   using StackParams = typename StackType::Params;
-  using NormParams = typename RmsNorm::template Params<Scalar>;
+  using NormParams = typename Norm::template Params<Scalar>;
   using HeadParams = typename Head::template Params<Scalar>;
 
  public:
@@ -121,10 +97,16 @@ class LanguageModel {
 
    private:
     friend class LanguageModel;
-    Tape(typename StackType::Tape stack, std::size_t kept_bytes, std::size_t scratch_bytes, Executor* executor)
-        : stack_(std::move(stack)), kept_(kept_bytes), scratch_(scratch_bytes), workers_(executor) {}
+    Tape(typename StackType::Tape stack, Index vocabulary, std::size_t kept_bytes, std::size_t scratch_bytes,
+         Executor* executor)
+        : stack_(std::move(stack)),
+          vocabulary_(vocabulary),
+          kept_(kept_bytes),
+          scratch_(scratch_bytes),
+          workers_(executor) {}
 
     typename StackType::Tape stack_;
+    Index vocabulary_;
     Arena kept_;
     Arena scratch_;
     Workers workers_;
@@ -136,11 +118,13 @@ class LanguageModel {
     bool recorded_ = false;
   };
 
-  /// V, and the layers. All weights are initialised by the seed and their names. ConfigError if V < 1.
-  LanguageModel(Index vocabulary, StackType stack, std::uint64_t seed = 0)
+  /// V, the layers, and the norm before the head. All weights are initialised by the seed and their names. ConfigError if
+  /// V < 1.
+  LanguageModel(Index vocabulary, StackType stack, std::uint64_t seed = 0, typename Norm::Config norm = {})
       : stack_(std::move(stack)),
         embedding_(expects_vocabulary(vocabulary), stack_.shape().width),
-        norm_(stack_.shape(), norm_config()),
+        norm_config_(std::move(norm)),
+        norm_(stack_.shape(), norm_config_),
         head_(stack_.shape(), head_config()) {
     initialise(seed);
   }
@@ -161,7 +145,7 @@ class LanguageModel {
     const Initialiser initialiser{seed, stack_.layers(), ""};
     initialiser.by_role("embedding.weight", Role::embedding, embedding_);
     stack_.initialise(seed);
-    initialiser.template run<RmsNorm>("norm", stack_.shape(), norm_config(), norm_);
+    initialiser.template run<Norm>("norm", stack_.shape(), norm_config_, norm_);
     initialiser.template run<Head>("head", stack_.shape(), head_config(), head_);
   }
 
@@ -205,17 +189,18 @@ class LanguageModel {
     typename StackType::Tape stack = stack_.make_tape(sequences, options);
     const std::size_t rows = Arena::bytes_of<Scalar>(sequences.rows() * width());
     const std::size_t logits = Arena::bytes_of<Scalar>(sequences.rows() * vocabulary());
-    return Tape(std::move(stack), rows + logits, logits + 4 * rows + Arena::bytes_of<double>(sequences.rows()),
-                options.executor);
+    return Tape(std::move(stack), vocabulary(), rows + logits,
+                logits + 4 * rows + Arena::bytes_of<double>(sequences.rows()), options.executor);
   }
 
   /// The mean loss of the tape's whole sequences, in nats per token. Keeps what backward needs. ShapeError before anything
-  /// changes if there is not one token in [0, V) and one target below V for every row.
+  /// changes if there is not one token in [0, V) and one target below V for every row, or for another model's tape.
   ///   tokens, targets   [T]; a negative target means that the row has none
   double loss(std::span<const int> tokens, std::span<const int> targets, Tape& tape) const {
     const Index T = tape.sequences().rows();
     expects_tokens(tokens, T);
     expects_targets(targets, T);
+    expects_own(tape);
     tape.recorded_ = false;
     tape.tokens_.assign(tokens.begin(), tokens.end());
     tape.targets_.assign(targets.begin(), targets.end());
@@ -226,7 +211,7 @@ class LanguageModel {
     const View<Scalar> h = stack_.forward(x, tape.stack_);                            // [T x D]
     MutableView<Scalar> normed = tape.kept_.template matrix<Scalar>(T, width());      // [T x D]
     MutableView<Scalar> logits = tape.kept_.template zeros<Scalar>(T, vocabulary());  // [T x V]
-    rms_norm(h, norm_.weight, norm_config().epsilon, normed, tape.workers_);
+    Norm::template apply<Scalar>(norm_config_, norm_, h, normed, tape.workers_);
     Head::template apply<Scalar>(head_, embedding_, view_of(normed), logits, tape.workers_);
     tape.h_ = h.data();
     tape.normed_ = normed.data();
@@ -235,11 +220,16 @@ class LanguageModel {
     return cross_entropy(logits, targets, tape.scratch_, tape.workers_);
   }
 
-  /// Adds the gradient of the loss that the tape has recorded. Once for every `loss`, else ShapeError.
+  /// Adds the gradient of the loss that the tape has recorded. Once for every `loss`, else ShapeError; so it is, before
+  /// anything changes, for a tape or gradients that another model has made.
   void backward(Tape& tape, Params& gradients) const {
     HEED_EXPECTS(ShapeError, tape.recorded_,
                  "backward: expected a tape that loss has recorded and no backward has used, found none");
+    expects_own(tape);
+    stack_.expects_own(gradients.stack);
     detail::expects_shape("gradients: embedding.weight", gradients.embedding, embedding_.rows(), embedding_.cols());
+    expects_same_shapes("gradients: norm.", norm_, gradients.norm);
+    expects_same_shapes("gradients: head.", head_, gradients.head);
     tape.recorded_ = false;
     tape.scratch_.reset();
     const Index T = tape.sequences().rows();
@@ -255,8 +245,8 @@ class LanguageModel {
     Head::template backward<Scalar>(head_, embedding_, normed, view_of(d_logits), d_normed, gradients.head,
                                     gradients.embedding, tape.workers_);
     // normed = norm(h)
-    rms_norm_backward(h, norm_.weight, norm_config().epsilon, d_normed, d_h, gradients.norm.weight, tape.scratch_,
-                      tape.workers_);
+    Norm::template backward<Scalar>(norm_config_, norm_, h, view_of(d_normed), d_h, gradients.norm, tape.scratch_,
+                                    tape.workers_);
     // h = stack(x)
     const View<Scalar> d_x = stack_.backward(d_h, tape.stack_, gradients.stack);  // [T x D]
     // x = E[tokens]
@@ -265,13 +255,17 @@ class LanguageModel {
 
  private:
   Index width() const { return stack_.shape().width; }
-  static RmsNorm::Config norm_config() { return {}; }
   typename Head::Config head_config() const { return {vocabulary()}; }
   static Index expects_vocabulary(Index vocabulary) {
     HEED_EXPECTS(ConfigError, vocabulary >= 1, "vocabulary: expected 1 or more, found ", vocabulary);
     return vocabulary;
   }
 
+  void expects_own(const Tape& tape) const {
+    stack_.expects_own(tape.stack_);
+    HEED_EXPECTS(ShapeError, tape.vocabulary_ == vocabulary(), "tape: expected one for a vocabulary of ", vocabulary(),
+                 ", found one for ", tape.vocabulary_);
+  }
   void expects_targets(std::span<const int> targets, Index rows) const {
     HEED_EXPECTS(ShapeError, static_cast<Index>(targets.size()) == rows, "targets: expected ", rows, ", found ",
                  targets.size());
@@ -308,13 +302,14 @@ class LanguageModel {
     cache.logits_.reset();
     MutableView<Scalar> logits = cache.logits_.template zeros<Scalar>(h.rows(), vocabulary());  // [T x V]
     MutableView<Scalar> normed = cache.rows_.template matrix<Scalar>(h.rows(), width());        // [T x D]
-    rms_norm(h, norm_.weight, norm_config().epsilon, normed, cache.workers_);
+    Norm::template apply<Scalar>(norm_config_, norm_, h, normed, cache.workers_);
     Head::template apply<Scalar>(head_, embedding_, view_of(normed), logits, cache.workers_);
     return view_of(logits);
   }
 
   StackType stack_;
   Matrix<Scalar> embedding_;  // [V x D]
+  typename Norm::Config norm_config_;
   NormParams norm_;
   HeadParams head_;
 };
