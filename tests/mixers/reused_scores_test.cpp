@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "heed/mixers/shared_values.hpp"
+#include "heed/mixers/variants.hpp"
 #include "heed/testing/mixer_contract.hpp"
 
 namespace heed {
@@ -22,6 +22,18 @@ TEST(ReusedScores, HoldTheContractWhereALayerAboveReusesThemAgain) {
 
 TEST(ReusedScores, HoldTheContractWithSharedValuesToo) {
   const auto report = testing::mixer_contract<ReuseShared>({}, small);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ReusedScores, HoldTheContractWithResidualValuesToo) {
+  const auto report = testing::mixer_contract<ScoreReuseResidualValueAttention>({}, small);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ReusedScores, HoldTheContractBesideNewHeadsWithResidualValues) {
+  testing::ContractOptions one_pair = small;  // the split is of all heads of the layer
+  one_pair.second_kv_heads = 0;
+  const auto report = testing::mixer_contract<PartialScoreReuseResidualValueAttention>({}, one_pair);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 

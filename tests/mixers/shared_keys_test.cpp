@@ -2,18 +2,17 @@
 
 #include <gtest/gtest.h>
 
-#include "heed/mixers/reused_scores.hpp"
+#include "heed/mixers/variants.hpp"
 #include "heed/model/dynamic_stack.hpp"
 #include "heed/testing/mixer_contract.hpp"
-#include "nearest_values.hpp"
 
 namespace heed {
 namespace {
 
 using testing::Layers;
 using Standard = Attention<>;
-using OwnValues = Attention<SharedKeys<>, ProjectedValues>;
-using CrossLayer = Attention<SharedKeys<>, reading::NearestValues>;
+using OwnValues = SharedKeyAttention;
+using CrossLayer = CrossLayerAttention;
 
 const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_heads = 2, .head_width = 2, .hidden = 4},
                                         .lengths = {4, 0, 1, 5}};
@@ -25,6 +24,12 @@ TEST(SharedKeys, HoldTheContractWithValuesOfTheirOwn) {
 
 TEST(SharedKeys, HoldTheContractInAGroupOfThreeLayersThatShareValuesToo) {
   const auto report = testing::mixer_contract<CrossLayer, Layers<Standard>, Layers<CrossLayer>>({}, small);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(SharedKeys, HoldTheContractWithTheValuesOfTheFirstLayer) {
+  const auto report =
+      testing::mixer_contract<SharedKeyValueAttention, Layers<Standard, SharedValueAttention>, Layers<>>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 

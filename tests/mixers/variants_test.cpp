@@ -161,6 +161,7 @@ TEST(Variants, HaveTheWeightsOfTheirEquationsAndNoOthers) {
   EXPECT_EQ(tensors_of<ScoreReuseResidualValueAttention>(), "w_v w_o");
   EXPECT_EQ(tensors_of<ScoreReuseSharedValueAttention>(), "w_o");
   EXPECT_EQ(tensors_of<SharedKeyAttention>(), "w_q w_v w_o");
+  EXPECT_EQ(tensors_of<CrossLayerAttention>(), "w_q w_o");
   EXPECT_EQ(tensors_of<SharedKeyValueAttention>(), "w_q w_o");
 }
 

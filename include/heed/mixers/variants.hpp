@@ -20,8 +20,10 @@ using SharedValueAttention = Attention<ComputedScores, SharedValues<>>;
 using ScoreReuseAttention = Attention<ReusedScores, ProjectedValues>;
 using ScoreReuseResidualValueAttention = Attention<ReusedScores, ResidualValues<Fixed>>;
 using ScoreReuseSharedValueAttention = Attention<ReusedScores, SharedValues<>>;
+/// Keys and values of the first layer of a group; its first layer is standard.
+using CrossLayerAttention = Attention<SharedKeys<>, SharedValues<nearest<values>>>;
 using SharedKeyAttention = Attention<SharedKeys<>, ProjectedValues>;
-/// Keys of the first layer of a group, values of the first of all: SVFormer with CLA.
+/// Keys of the first layer of a group, values of the first of all; the group's first layer is SVFormer's.
 using SharedKeyValueAttention = Attention<SharedKeys<>, SharedValues<>>;
 
 /// Some heads compute their scores, the others take those of the layer below.
@@ -33,6 +35,7 @@ using RecurrentMixAttention = SideBySide<StandardAttention, StateSpaceDual>;
 
 using ResFormer = ResidualValueAttention;      // Zhou et al. 2024
 using SVFormer = SharedValueAttention;         // Zhou et al. 2024
+using CLA = CrossLayerAttention;               // Brandon et al. 2024
 using ReuseTransformer = ScoreReuseAttention;  // Bhojanapalli et al. 2021
 using RecurFormer = RecurrentMixAttention;     // Yan et al. 2024
 using Mamba = SelectiveState;                  // Gu and Dao 2023
