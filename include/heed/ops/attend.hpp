@@ -1,302 +1,56 @@
-// Attention: probabilities times values, forward and backward.
+// Attention on plain Eigen matrices, forward and backward. What layers use is in ops/operand.hpp.
 //
-//   o[:, h] += A_h V_{h / g}             o [T x H*E_v], V [S x E_v], g = H / G query heads for each key/value head
+//   z = scale Q K^T     z <- cap tanh(z / cap)     z <- z - slope |p - j| + bias     A = softmax(mask(z))     y = A V
 //
-//   Computed    A = softmax(mask(scale Q K^T)), formed in tiles and never whole: memory is linear in S; options, off unless
-//               set: soft-cap, ALiBi, biases, sinks, positions that are not S - T
-//   Given       A is somebody else's, kept as Probabilities
+//   q [T x H*E]   k [S x G*E]   v [S x G*E_v]   y [T x H*E_v]     heads side by side; query head h reads kv head h / (H /
+//   G)
 //
-// New row i is at position i + past, past = S - T (bottom-right), and may be negative: a row that sees nothing yields zero,
-// with a zero gradient. Neither keys nor values that a row does not see can reach it, not even as NaN.
+// T and S may differ (cross-attention has a bidirectional mask), and so may E and E_v.
 #pragma once
 
-#include "../core/sequences.hpp"
-#include "../core/workers.hpp"
-#include "kernels/attend_backward.hpp"
-#include "kernels/attend_few.hpp"
-#include "kernels/attend_given.hpp"
-#include "kernels/attend_plan.hpp"
-#include "score_bias.hpp"
+#include <optional>
+
+#include "../core/numbers.hpp"
+#include "attended.hpp"
+#include "documents.hpp"
+#include "operand.hpp"
 
 namespace heed::inline HEED_ABI {
 
-/// The operand A = softmax(mask(biases + soft-cap(scale Q K^T))).
-template <class Scalar>
-struct Computed {
-  View<Scalar> q;                 // [T x H*E], packed rows
-  HeadTable<HeadRows<Scalar>> k;  // per (sequence, kv head): [S x E]
-  Mask mask;
-  Scalar scale;
-  MutableView<Scalar> log_sum_exp;  // [T x H], natural log, -inf for a row that sees nothing: attend writes it
-  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): those with rows are filled; or no heads
-
-  // Options: as they stand here, they change nothing.
-  Scalar soft_cap = 0;                     // > 0: logits become soft_cap tanh(logits / soft_cap), before mask and biases
-  const Scalar* slopes = nullptr;          // [H] ALiBi: -slope |position - key| is added
-  HeadTable<ScoreBias<Scalar>> bias = {};  // per (sequence, query head): what else is added or hidden; or no heads
-  const Scalar* sinks = nullptr;           // [H] logits that join every softmax, with no value behind them
-  Scalar* d_sinks = nullptr;               // [H] where their gradient is added
-  const Index* offsets = nullptr;          // [B] position of each sequence's row 0, instead of S - T
-};
-
-/// The operand A, formed elsewhere.
-template <class Scalar>
-struct Given {
-  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): [T x S]; those without rows add nothing
-};
-
-namespace detail {
-
-/// The position of a sequence's row 0.
-template <class Scalar>
-Index position_of(const Computed<Scalar>& a, Division rows, Index sequence) {
-  if (a.offsets != nullptr) return a.offsets[sequence];
-  return a.k.at(sequence, 0).rows - rows.rows(sequence);
-}
-
-template <class Scalar>
-QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<Scalar>>& v, Division rows, Index sequence,
-                            Index kv_head) {
-  QueryGroup<Scalar> group;
-  group.k = a.k.at(sequence, kv_head);
-  group.v = v.at(sequence, kv_head);
-  group.heads = a.log_sum_exp.cols() / v.heads;
-  group.rows = rows.rows(sequence);
-  group.past = position_of(a, rows, sequence);
-  group.q = a.q.data() + rows.begin(sequence) * a.q.outerStride() + kv_head * group.heads * group.k.width;
-  group.q_stride = a.q.outerStride();
-  group.mask = a.mask;
-  group.scale = a.scale;
-  const Index head = kv_head * group.heads;
-  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, head);
-  group.soft_cap = a.soft_cap;
-  if (a.slopes != nullptr) group.slopes = a.slopes + head;
-  if (a.bias.heads > 0) group.bias = &a.bias.at(sequence, head);
-  if (a.sinks != nullptr) group.sinks = a.sinks + head;
-  return group;
-}
-
-template <class Scalar>
-bool has_bias_gradient(const Computed<Scalar>& a) {
-  for (Index b = 0; b < a.bias.sequences; ++b)
-    for (Index h = 0; h < a.bias.heads; ++h)
-      if (a.bias.at(b, h).gradient != nullptr) return true;
-  return false;
-}
-
-}  // namespace detail
-
-/// o[:, h] += softmax(mask(scale q_h k_{h/g}^T)) v_{h/g}
-///   v                per (sequence, kv head): [S x E_v]
-///   o                [T x H*E_v]
-///   a.log_sum_exp    written, as are the kept heads of a.probabilities
-template <class Scalar>
-void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o,
-            Workers& workers) {
-  using namespace detail;
-  if (v.heads == 0 || v.sequences == 0) return;
-  const Index heads = a.log_sum_exp.cols() / v.heads;  // of a group
-  const auto size_of = [&](const AttendPlan& plan) { return Partial<Scalar>::size(heads * plan.rows, v.at(0, 0).width); };
-  const auto finish = [&](const QueryGroup<Scalar>& group, AttendJob job, Index row, Index count, Scalar* partials,
-                          Index cuts, Arena& scratch) {
-    const Index first_row = rows.begin(job.sequence) + row, head = job.kv_head * heads;
-    MutableView<Scalar> lse = a.log_sum_exp;
-    MutableView<Scalar> out = o;
-    finish_rows(group, row, count, partials, cuts, out.data() + first_row * out.outerStride() + head * group.v.width,
-                out.outerStride(), lse.data() + first_row * lse.outerStride() + head, lse.outerStride(), scratch);
-  };
-  // A single job runs here and now, with an arena: what several jobs share is taken from it.
-  workers.run(1, [&](Index, Arena& shared) {
-    const AttendPlans all = plan_all(
-        v.sequences, v.heads, shared,
-        [&](Index b) {
-          const Index keys = a.k.at(b, 0).rows;
-          const bool few = are_few<Scalar>(heads * rows.rows(b));
-          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
-        },
-        size_of);
-    Scalar* partials = shared.take<Scalar>(all.partial);
-
-    workers.run(all.jobs, [&](Index index, Arena& scratch) {
-      const AttendJob job = all.job(index);
-      const AttendPlan& plan = all.plans[job.sequence];
-      const auto group = group_of(a, v, rows, job.sequence, job.kv_head);
-      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
-      const Index size = Partial<Scalar>::size(heads * count, group.v.width);
-      Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
-                                      : scratch.take<Scalar>(size);
-      const auto out = Partial<Scalar>::at(partial, heads * count);
-      const Intervals keys = plan.blocks > 1
-                                 ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
-                                 : plan.cut(job.cut);
-      if (plan.few)
-        attend_few(group, keys, out, scratch);
-      else
-        attend_tiled(group, row, count, keys, out, scratch);
-      if (plan.cuts == 1) finish(group, job, row, count, partial, 1, scratch);
-    });
-
-    if (all.partial > 0)
-      workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
-        const AttendJob job{index / v.heads, index % v.heads, 0, 0};
-        const AttendPlan& plan = all.plans[job.sequence];
-        if (plan.cuts > 1)
-          finish(group_of(a, v, rows, job.sequence, job.kv_head), job, 0, plan.rows,
-                 partials + plan.first_partial + job.kv_head * plan.cuts * size_of(plan), plan.cuts, scratch);
-      });
-  });
-}
-
-/// o = attend(a, v)  =>  adds to d_q, k.gradient and v.gradient, to d_sinks and the gradients of biases where there are
-/// any. Gradients that kept heads of a.probabilities hold (their echo, from layers above) join.
-///   o      [T x H*E_v]   what attend added in forward
-///   d_q    [T x H*E]
-template <class Scalar>
-void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> o,
-                     View<Scalar> d_o, MutableView<Scalar> d_q, Workers& workers) {
-  using namespace detail;
-  if (v.heads == 0 || v.sequences == 0) return;
-  const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
-  const Index heads = a.log_sum_exp.cols();
-  const bool of_sinks = a.sinks != nullptr && a.d_sinks != nullptr;
-  workers.run(1, [&](Index, Arena& shared) {
-    Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(v.sequences * heads) : nullptr;  // [B x H]
-    const auto of_kv_head = [&](Index index, Arena& scratch) {
-      const Index b = index / v.heads, kv_head = index % v.heads;
-      const auto group = group_of(a, v, rows, b, kv_head);
-      const auto part = [&](const auto& x, Index width) {
-        return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
-      };
-      const GroupGradients<Scalar> d{part(log_sum_exp, 1), part(o, group.v.width), part(d_o, group.v.width),
-                                     part(d_q, group.k.width),
-                                     of_sinks ? d_sinks + b * heads + kv_head * group.heads : nullptr};
-      const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
-      for (Index row = 0; row < group.rows; row += block) {
-        const Arena::Scope scope(scratch);
-        attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
-      }
-    };
-    // Entries may share the gradient of a bias: then all that adds to it goes one after another.
-    if (has_bias_gradient(a))
-      for (Index index = 0; index < v.sequences * v.heads; ++index) of_kv_head(index, shared);
-    else
-      workers.run(v.sequences * v.heads, of_kv_head);
-    for (Index i = 0; of_sinks && i < v.sequences * heads; ++i) a.d_sinks[i % heads] += d_sinks[i];
-  });
-}
-
-/// o[:, h] += A_h v_{h/g}
-///   v   per (sequence, kv head): [S x E_v]
-///   o   [T x H*E_v]
-template <class Scalar>
-void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o, Workers& workers) {
-  using namespace detail;
-  if (v.heads == 0 || v.sequences == 0) return;
-  const Index heads = a.probabilities.heads / v.heads;  // of a group
-  const Index width = v.at(0, 0).width;
-  const auto rows_of_o = [&](Index sequence, Index head) {
-    return o.data() + rows.begin(sequence) * o.outerStride() + head * width;
-  };
-  workers.run(1, [&](Index, Arena& shared) {
-    const AttendPlans all = plan_all(
-        v.sequences, v.heads, shared,
-        [&](Index b) {
-          const Index keys = v.at(b, 0).rows;
-          const bool few = are_few<Scalar>(rows.rows(b));
-          return plan_attend<Scalar>(few, rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
-        },
-        [&](const AttendPlan& plan) { return heads * plan.rows * width; });
-    Scalar* partials = shared.take_zeroed<Scalar>(all.partial);  // per (sequence, kv head, cut): [heads x T x E_v]
-    const auto partial_of = [&](const AttendJob& job, const AttendPlan& plan, Index h) {
-      return partials + plan.first_partial + ((job.kv_head * plan.cuts + job.cut) * heads + h) * plan.rows * width;
-    };
-
-    workers.run(all.jobs, [&](Index index, Arena& scratch) {
-      const AttendJob job = all.job(index);
-      const AttendPlan& plan = all.plans[job.sequence];
-      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
-      for (Index h = 0; h < heads; ++h) {
-        const Index head = job.kv_head * heads + h;
-        const Probabilities<Scalar>& kept = a.probabilities.at(job.sequence, head);
-        if (!kept.kept()) continue;
-        const Index stride = plan.cuts > 1 ? width : o.outerStride();
-        Scalar* out = plan.cuts > 1 ? partial_of(job, plan, h) : rows_of_o(job.sequence, head) + row * stride;
-        if (plan.few)
-          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride, scratch);
-        else
-          give_tiled(kept, v.at(job.sequence, job.kv_head), row, count, plan.cut(job.cut), out, stride, scratch);
-      }
-    });
-
-    for (Index b = 0; b < v.sequences; ++b) {
-      const AttendPlan& plan = all.plans[b];
-      for (Index head = 0; plan.cuts > 1 && head < v.heads * heads; ++head)
-        for (Index cut = 0; cut < plan.cuts; ++cut)
-          for (Index i = 0; i < plan.rows; ++i)
-            add_scaled(rows_of_o(b, head) + i * o.outerStride(), Scalar(1),
-                       partial_of({b, head / heads, 0, cut}, plan, head % heads) + i * width, width);
-    }
-  });
-}
-
-/// o = attend(a, v)  =>  adds to v.gradient and to the probabilities' gradients.
-template <class Scalar>
-void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> d_o,
-                     Workers& workers) {
-  using namespace detail;
-  if (v.heads == 0) return;
-  const Index heads = a.probabilities.heads / v.heads;
-  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
-    const Index b = index / v.heads, kv_head = index % v.heads;
-    const HeadRows<Scalar>& of_v = v.at(b, kv_head);
-    for (Index head = kv_head * heads; head < (kv_head + 1) * heads; ++head) {
-      const Probabilities<Scalar>& kept = a.probabilities.at(b, head);
-      for (Index row = 0; row < kept.rows(); row += attend_block_lanes<Scalar>)
-        give_block_backward(kept, of_v, row, (std::min)(attend_block_lanes<Scalar>, kept.rows() - row),
-                            d_o.data() + (rows.begin(b) + row) * d_o.outerStride() + head * of_v.width, d_o.outerStride(),
-                            scratch);
-    }
-  });
-}
-
-/// What the four functions above take from a worker's arena at most, for up to `rows` new rows in all, and `keys` keys in
-/// each of `sequences` sequences. Sized so, arenas never grow.
-template <class Scalar>
-std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
-                                 Index value_width) {
-  using namespace detail;
-  if (kv_heads == 0) return 0;
-  const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
-  const Index group = heads / kv_heads;
-  const Index block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / group));
-  const Index lanes = (std::max)(stacked<Scalar>(group, block, 0, {}).lanes,
-                                 stacked<Scalar>(1, (std::min)(rows, attend_block_lanes<Scalar>), 0, {}).lanes);
-  const Index cuts = (keys + attend_cut_keys - 1) / attend_cut_keys;
-  const Index partial = Partial<Scalar>::size(group * block, value_width);
-  const Index few = (std::min)(group * rows, Index(full_width<Scalar>));  // rows, at most
-  const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
-                             3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
-                             bytes(few * attend_cut_keys) + bytes(few * key_width) + bytes(attend_cut_keys) +
-                             bytes(attend_tile_keys * key_width) + bytes(attend_tile_keys * value_width);
-  const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
-  const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
-                             (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
-  return of_job + shared;
-}
-
-/// How the free function attends.
+/// How `attend` attends. Matrices and lists are the caller's, of the scalar of q or, lists, any: they are read in the call.
 struct AttendOptions {
   Index heads = 1;
   Index kv_heads = 0;  ///< 0: as many as heads
   Mask mask = causal();
-  double scale = 0;  ///< 0: 1 / sqrt(E)
+  double scale = 0;                  ///< 0: 1 / sqrt(E)
+  double soft_cap = 0;               ///< > 0: z <- soft_cap tanh(z / soft_cap), before anything is added or hidden
+  std::optional<Index> offset = {};  ///< position of row 0; S - T unless set, so that the last row sees the last key
+  Numbers slopes = {};               ///< [H] ALiBi: alibi_slopes(heads)
+  Numbers sinks = {};                ///< [H] logits that join every row's softmax, with no value behind them
+  Numbers bias = {};                 ///< [T x S], or [1 x S] for all rows, or [H*T x S] by head: added, -inf hides
+  Flags shown = {};                  ///< of the same shapes: false hides
+};
+
+/// What backward adds to.
+template <class Scalar>
+struct AttendGradients {
+  Matrix<Scalar> q;      // [T x H*E]
+  Matrix<Scalar> k;      // [S x G*E]
+  Matrix<Scalar> v;      // [S x G*E_v]
+  Matrix<Scalar> sinks;  // [1 x H]; empty: not wanted
+  Matrix<Scalar> bias;   // as options.bias; empty: not wanted
 };
 
 namespace detail {
 
+/// Heads and widths of a call, checked.
+struct AttendShape {
+  Index heads, kv_heads, width, value_width;
+};
+
 template <class Scalar>
-void attend_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const AttendOptions& options, MutableView<Scalar> y,
-                  Workers& workers) {
+AttendShape expects_attendable(const View<Scalar>& q, const View<Scalar>& k, const View<Scalar>& v,
+                               const AttendOptions& options) {
   const Index heads = options.heads, kv_heads = options.kv_heads == 0 ? heads : options.kv_heads;
   HEED_EXPECTS(ShapeError, heads >= 1, "attend: heads: expected 1 or more, found ", heads);
   HEED_EXPECTS(ShapeError, kv_heads >= 1 && heads % kv_heads == 0, "attend: kv_heads: expected a divisor of ", heads,
@@ -307,51 +61,170 @@ void attend_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const AttendOp
   expects_shape("attend: k", k, k.rows(), kv_heads * width);
   HEED_EXPECTS(ShapeError, v.cols() % kv_heads == 0, "attend: v: expected the columns of ", kv_heads,
                " kv heads of equal width, found ", v.cols());
-  const Index value_width = v.cols() / kv_heads;
   expects_shape("attend: v", v, k.rows(), v.cols());
-  expects_shape("attend: y", y, q.rows(), heads * value_width);
+  HEED_EXPECTS(ShapeError, options.soft_cap >= 0, "attend: soft_cap: expected 0 (none) or more, found ", options.soft_cap);
+  const auto expects_list = [&](std::string_view what, const Numbers& list) {
+    HEED_EXPECTS(ShapeError, !list.given() || (list.rows() == 1 && list.cols() == heads), what, ": expected ", heads,
+                 " numbers, found [", list.rows(), " x ", list.cols(), "]");
+  };
+  expects_list("attend: slopes", options.slopes);
+  expects_list("attend: sinks", options.sinks);
+  const auto expects_pairs = [&](std::string_view what, const auto& pairs) {
+    const bool rows = pairs.rows() == q.rows() || pairs.rows() == 1 || pairs.rows() == heads * q.rows();
+    HEED_EXPECTS(ShapeError, !pairs.given() || (rows && pairs.cols() == k.rows()), what, ": expected [", q.rows(), " x ",
+                 k.rows(), "], one row of it, or one for each of ", heads, " heads, found [", pairs.rows(), " x ",
+                 pairs.cols(), "]");
+  };
+  expects_pairs("attend: bias", options.bias);
+  expects_pairs("attend: shown", options.shown);
+  HEED_EXPECTS(ShapeError, options.bias.template are<Scalar>(), "attend: bias: expected the scalar of q, found another");
+  return {heads, kv_heads, width, v.cols() / kv_heads};
+}
 
+/// A call's operand and values, made in an arena.
+template <class Scalar>
+struct AttendCall {
+  Computed<Scalar> operand;
+  HeadTable<HeadRows<Scalar>> v;
+
+  static const Scalar* list(const Numbers& numbers, Arena& scratch) {
+    if (!numbers.given()) return nullptr;
+    Scalar* list = scratch.take<Scalar>(numbers.size());
+    for (Index i = 0; i < numbers.size(); ++i) list[i] = static_cast<Scalar>(numbers.at(i));
+    return list;
+  }
+
+  /// log_sum_exp [T x H]. gradients: of k, v and biases; or none.
+  static AttendCall make(const View<Scalar>& q, const View<Scalar>& k, const View<Scalar>& v, const AttendOptions& options,
+                         const AttendShape& shape, const MutableView<Scalar>& log_sum_exp, Arena& scratch,
+                         AttendGradients<Scalar>* gradients = nullptr) {
+    const double scale = options.scale == 0 ? 1 / std::sqrt(static_cast<double>(shape.width)) : options.scale;
+    const auto table_of = [&](const View<Scalar>& x, Index width, Matrix<Scalar>* d_x) {
+      const auto table = HeadTable<HeadRows<Scalar>>::make(scratch, 1, shape.kv_heads);
+      for (Index g = 0; g < shape.kv_heads; ++g)
+        table.at(0, g) = {x.data() + g * width,
+                          d_x == nullptr ? nullptr : d_x->data() + g * width,
+                          x.rows(),
+                          width,
+                          x.outerStride(),
+                          d_x == nullptr ? 0 : d_x->outerStride()};
+      return table;
+    };
+    Index* offset = scratch.take<Index>(1);
+    *offset = options.offset.value_or(k.rows() - q.rows());
+    const bool of_bias = gradients != nullptr && gradients->bias.size() > 0;
+    const bool of_sinks = gradients != nullptr && gradients->sinks.size() > 0;
+    return {.operand = {.q = q,
+                        .k = table_of(k, shape.width, gradients == nullptr ? nullptr : &gradients->k),
+                        .mask = options.mask,
+                        .scale = static_cast<Scalar>(scale),
+                        .log_sum_exp = log_sum_exp,
+                        .probabilities = {},
+                        .soft_cap = static_cast<Scalar>(options.soft_cap),
+                        .slopes = list(options.slopes, scratch),
+                        .bias = biases(options, q.rows(), scratch, of_bias ? &gradients->bias : nullptr),
+                        .sinks = list(options.sinks, scratch),
+                        .d_sinks = of_sinks ? gradients->sinks.data() : nullptr,
+                        .offsets = offset},
+            .v = table_of(v, shape.value_width, gradients == nullptr ? nullptr : &gradients->v)};
+  }
+
+  static HeadTable<ScoreBias<Scalar>> biases(const AttendOptions& options, Index rows, Arena& scratch,
+                                             Matrix<Scalar>* d_bias) {
+    if (!options.bias.given() && !options.shown.given()) return {};
+    const auto table = HeadTable<ScoreBias<Scalar>>::make(scratch, 1, options.heads);
+    for (Index h = 0; h < options.heads; ++h) {
+      ScoreBias<Scalar>& entry = table.at(0, h);
+      // of one row, of all heads together, or each of its own
+      const auto from = [&](const auto& pairs) { return pairs.rows() > rows ? h * rows : Index(0); };
+      const auto stride = [&](const auto& pairs, Index of) { return pairs.rows() == 1 ? Index(0) : of; };
+      if (options.bias.given()) {
+        entry.added = options.bias.template data<Scalar>() + from(options.bias) * options.bias.stride();
+        entry.stride = stride(options.bias, options.bias.stride());
+      }
+      if (options.shown.given()) {
+        entry.shown = options.shown.data() + from(options.shown) * options.shown.stride();
+        entry.shown_stride = stride(options.shown, options.shown.stride());
+      }
+      if (d_bias != nullptr) {
+        entry.gradient = d_bias->data() + from(*d_bias) * d_bias->outerStride();
+        entry.gradient_stride = stride(*d_bias, d_bias->outerStride());
+      }
+    }
+    return table;
+  }
+};
+
+template <class Scalar>
+void attend_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const AttendOptions& options, MutableView<Scalar> y,
+                  MutableView<Scalar>* log_sum_exp, Workers& workers) {
+  const AttendShape shape = expects_attendable(q, k, v, options);
+  expects_shape("attend: y", y, q.rows(), shape.heads * shape.value_width);
   y.setZero();
   workers.run(1, [&](Index, Arena& scratch) {
-    const auto k_heads = HeadTable<HeadRows<Scalar>>::make(scratch, 1, kv_heads);
-    const auto v_heads = HeadTable<HeadRows<Scalar>>::make(scratch, 1, kv_heads);
-    for (Index g = 0; g < kv_heads; ++g) {
-      k_heads.at(0, g) = {k.data() + g * width, nullptr, k.rows(), width, k.outerStride(), 0};
-      v_heads.at(0, g) = {v.data() + g * value_width, nullptr, v.rows(), value_width, v.outerStride(), 0};
-    }
+    const auto call = AttendCall<Scalar>::make(
+        q, k, v, options, shape, log_sum_exp != nullptr ? *log_sum_exp : scratch.matrix<Scalar>(q.rows(), shape.heads),
+        scratch);
     const Index offsets[] = {0, q.rows()};
-    const double scale = options.scale == 0 ? 1 / std::sqrt(static_cast<double>(width)) : options.scale;
-    attend(
-        Computed<Scalar>{q, k_heads, options.mask, static_cast<Scalar>(scale), scratch.matrix<Scalar>(q.rows(), heads), {}},
-        v_heads, Division(offsets), y, workers);
+    attend(call.operand, call.v, Division(offsets), y, workers);
   });
+}
+
+template <class Scalar>
+void attend_backward_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const AttendOptions& options,
+                           const Attended<Scalar>& forward, View<Scalar> d_y, const Matrix<Scalar>* d_log_sum_exp,
+                           AttendGradients<Scalar>& gradients, Workers& workers) {
+  const AttendShape shape = expects_attendable(q, k, v, options);
+  const Index width = shape.heads * shape.value_width;
+  expects_shape("attend_backward: y", forward.y, q.rows(), width);
+  expects_shape("attend_backward: log_sum_exp", forward.log_sum_exp, q.rows(), shape.heads);
+  expects_shape("attend_backward: d_y", d_y, q.rows(), width);
+  if (d_log_sum_exp != nullptr) expects_shape("attend_backward: d_log_sum_exp", *d_log_sum_exp, q.rows(), shape.heads);
+  expects_shape("attend_backward: gradient of q", gradients.q, q.rows(), q.cols());
+  expects_shape("attend_backward: gradient of k", gradients.k, k.rows(), k.cols());
+  expects_shape("attend_backward: gradient of v", gradients.v, v.rows(), v.cols());
+  if (gradients.sinks.size() > 0)
+    expects_shape("attend_backward: gradient of sinks", gradients.sinks, options.sinks.rows(), options.sinks.cols());
+  if (gradients.bias.size() > 0)
+    expects_shape("attend_backward: gradient of bias", gradients.bias, options.bias.rows(), options.bias.cols());
+  workers.run(1, [&](Index, Arena& scratch) {
+    // Backward only reads it.
+    Matrix<Scalar>& log_sum_exp = const_cast<Matrix<Scalar>&>(forward.log_sum_exp);
+    auto call = AttendCall<Scalar>::make(q, k, v, options, shape, mutable_view_of(log_sum_exp), scratch, &gradients);
+    if (d_log_sum_exp != nullptr) call.operand.d_log_sum_exp = d_log_sum_exp->data();
+    const Index offsets[] = {0, q.rows()};
+    attend_backward(call.operand, call.v, Division(offsets), view_of(forward.y), d_y, mutable_view_of(gradients.q),
+                    workers);
+  });
+}
+
+template <class Scalar, class... Others>
+void expects_one_scalar() {
+  static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>,
+                "heed: attend computes in float or double");
+  static_assert((std::is_same_v<Scalar, Others> && ...), "heed: attend takes q, k, v and y of one scalar type");
 }
 
 }  // namespace detail
 
-/// y = softmax(mask(scale q_h k_{h/g}^T)) v_{h/g} for every head h, side by side
+/// y = softmax(mask(scale q_h k_{h/g}^T)) v_{h/g} for every head h, side by side; and what the options say
 ///   q [T x H*E], k [S x G*E], v [S x G*E_v], y [T x H*E_v], all row-major, of float or double
-///   New row i is at position i + S - T; a row that sees nothing is zero.
-///   ShapeError unless G divides H and the shapes are these
+///   New row i is at position i + offset; a row that sees nothing is zero.
+///   ShapeError unless G divides H and the shapes, of options too, are these: before y changes
 ///   source  Vaswani et al. 2017 (arXiv 1706.03762), eq. 1; Ainslie et al. 2023 (arXiv 2305.13245) for G < H
 template <class Q, class K, class V, class Y>
 void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
                  const AttendOptions& options, const Eigen::MatrixBase<Y>& y, Workers& workers) {
   using Scalar = typename Q::Scalar;
-  static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>,
-                "heed: attend computes in float or double");
-  static_assert(std::is_same_v<Scalar, typename K::Scalar> && std::is_same_v<Scalar, typename V::Scalar> &&
-                    std::is_same_v<Scalar, typename Y::Scalar>,
-                "heed: attend takes q, k, v and y of one scalar type");
-  detail::attend_views<Scalar>(view_of(q), view_of(k), view_of(v), options, mutable_view_of(y), workers);
+  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar, typename Y::Scalar>();
+  detail::attend_views<Scalar>(view_of(q), view_of(k), view_of(v), options, mutable_view_of(y), nullptr, workers);
 }
 
 /// The same on the calling thread.
 template <class Q, class K, class V, class Y>
 void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
                  const AttendOptions& options, const Eigen::MatrixBase<Y>& y) {
-  Serial serial;
-  Workers workers(serial);
+  Workers workers;
   attend_into(q, k, v, options, y, workers);
 }
 
@@ -364,6 +237,73 @@ Matrix<typename Q::Scalar> attend(const Eigen::MatrixBase<Q>& q, const Eigen::Ma
   Matrix<typename Q::Scalar> y(q.rows(), (std::max)(Index(0), options.heads) * value_width);
   attend_into(q, k, v, options, y);
   return y;
+}
+
+/// The same with the log-sum-exp of every row and head, for backward and for `merge`. Allocates unless `out` has its
+/// shapes.
+template <class Q, class K, class V>
+void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                 const AttendOptions& options, Attended<typename Q::Scalar>& out, Workers& workers) {
+  using Scalar = typename Q::Scalar;
+  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar>();
+  const auto shape = detail::expects_attendable<Scalar>(view_of(q), view_of(k), view_of(v), options);
+  out.y.resize(q.rows(), shape.heads * shape.value_width);
+  out.log_sum_exp.resize(q.rows(), shape.heads);
+  MutableView<Scalar> log_sum_exp = mutable_view_of(out.log_sum_exp);
+  detail::attend_views<Scalar>(view_of(q), view_of(k), view_of(v), options, mutable_view_of(out.y), &log_sum_exp, workers);
+}
+
+/// The same on the calling thread.
+template <class Q, class K, class V>
+void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                 const AttendOptions& options, Attended<typename Q::Scalar>& out) {
+  Workers workers;
+  attend_into(q, k, v, options, out, workers);
+}
+
+/// y = attend(q, k, v)  =>  adds to the gradients of q, k and v, and of sinks and bias where they are not empty
+///   forward   what attend_into gave for the same q, k, v and options
+///   d_y       [T x H*E_v]
+///   ShapeError unless every gradient has the shape of what it belongs to: before any of them changes
+///   source    Dao 2023 (arXiv 2307.08691), algorithm 2
+template <class Q, class K, class V, class D>
+void attend_backward_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                          const AttendOptions& options, const Attended<typename Q::Scalar>& forward,
+                          const Eigen::MatrixBase<D>& d_y, AttendGradients<typename Q::Scalar>& gradients,
+                          Workers& workers) {
+  using Scalar = typename Q::Scalar;
+  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar, typename D::Scalar>();
+  detail::attend_backward_views<Scalar>(view_of(q), view_of(k), view_of(v), options, forward, view_of(d_y), nullptr,
+                                        gradients, workers);
+}
+
+/// The same where the log-sum-exp has a gradient too, as after `merge`.
+template <class Q, class K, class V>
+void attend_backward_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
+                          const AttendOptions& options, const Attended<typename Q::Scalar>& forward,
+                          const Attended<typename Q::Scalar>& d_forward, AttendGradients<typename Q::Scalar>& gradients,
+                          Workers& workers) {
+  using Scalar = typename Q::Scalar;
+  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar>();
+  detail::attend_backward_views<Scalar>(view_of(q), view_of(k), view_of(v), options, forward, view_of(d_forward.y),
+                                        &d_forward.log_sum_exp, gradients, workers);
+}
+
+/// The same on the calling thread, from zero, returned; with the gradients of sinks and bias where the options have them.
+template <class Q, class K, class V, class D>
+AttendGradients<typename Q::Scalar> attend_backward(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k,
+                                                    const Eigen::MatrixBase<V>& v, const AttendOptions& options,
+                                                    const Attended<typename Q::Scalar>& forward,
+                                                    const Eigen::MatrixBase<D>& d_y) {
+  const auto zeros = [](Index rows, Index cols) -> Matrix<typename Q::Scalar> {
+    return Matrix<typename Q::Scalar>::Zero(rows, cols);
+  };
+  AttendGradients<typename Q::Scalar> gradients{
+      zeros(q.rows(), q.cols()), zeros(k.rows(), k.cols()), zeros(v.rows(), v.cols()),
+      zeros(options.sinks.rows(), options.sinks.cols()), zeros(options.bias.rows(), options.bias.cols())};
+  Workers workers;
+  attend_backward_into(q, k, v, options, forward, d_y, gradients, workers);
+  return gradients;
 }
 
 }  // namespace heed::inline HEED_ABI

@@ -6,7 +6,7 @@
 //   dS  = scale dZ (1 - tanh^2)      under a soft-cap
 //
 // Source: Dao 2023 (arXiv 2307.08691), algorithm 2. D is rowsum(P o dP); the echo, the gradient of kept probabilities, adds
-// its part. A sink is a key whose value is zero: its dP is zero.
+// its part, and so does a gradient of lse: D - d_lse. A sink is a key whose value is zero: its dP is zero.
 #pragma once
 
 #include "attend_tiles.hpp"
@@ -16,11 +16,13 @@ namespace heed::inline HEED_ABI::detail {
 /// What belongs to a QueryGroup's rows in backward.
 template <class Scalar>
 struct GroupGradients {
-  View<Scalar> log_sum_exp;  // [T x heads]
-  View<Scalar> o;            // [T x heads*E_v]
-  View<Scalar> d_o;          // [T x heads*E_v]
-  MutableView<Scalar> d_q;   // [T x heads*E]
-  Scalar* d_sinks;           // [heads], or none
+  View<Scalar> log_sum_exp;     // [T x heads]
+  View<Scalar> o;               // [T x heads*E_v]
+  View<Scalar> d_o;             // [T x heads*E_v]
+  MutableView<Scalar> d_q;      // [T x heads*E]
+  const Scalar* d_log_sum_exp;  // [T x heads], rows `d_log_sum_exp_stride` apart, or none
+  Index d_log_sum_exp_stride;
+  Scalar* d_sinks;  // [heads], or none
 };
 
 /// d_x[keys] [keys x width] += tile [keys x lanes] y, y having the heads' columns side by side, each [rows x width].
@@ -107,6 +109,9 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
                                 d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
     }
     if (has_echo(h)) add_echo_sums(sums + h * count, group.kept[h], row, s);
+    // lse = log sum_j e^z_j   =>   d_z_j = p_j d_lse
+    for (Index i = 0; d.d_log_sum_exp != nullptr && i < count; ++i)
+      sums[h * count + i] -= d.d_log_sum_exp[(row + i) * d.d_log_sum_exp_stride + h];
     // p_sink = e^(sink - lse), dP_sink = 0   =>   d_sink = sum_i p_sink (0 - D_i)
     for (Index i = 0; d.d_sinks != nullptr && i < count; ++i)
       d.d_sinks[h] -= std::exp(group.sinks[h] - subtract[h * count + i]) * sums[h * count + i];

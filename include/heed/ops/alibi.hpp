@@ -1,0 +1,33 @@
+// ALiBi: logits lose what their distance costs, each head at a rate of its own. Nothing is learned, nothing is rotated.
+//
+//   z_ij = scale q_i . k_j - m_h |p_i - j|
+//
+//   H a power of two    m_h = 2^(-8 h / H),  h = 1 .. H
+//   else                c = the largest power of two below H: the c slopes of c heads, then the first H - c of every other
+//                       slope of 2 c heads
+//
+// Source: Press, Smith and Lewis 2021 (arXiv 2108.12409), section 3; any H, the authors' code.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "../core/matrix.hpp"
+
+namespace heed::inline HEED_ABI {
+
+/// m_h for h = 1 .. heads. ConfigError unless heads >= 0.
+inline std::vector<double> alibi_slopes(Index heads) {
+  HEED_EXPECTS(ConfigError, heads >= 0, "alibi_slopes: expected 0 heads or more, found ", heads);
+  Index power = 1;
+  while (2 * power <= heads) power *= 2;
+  std::vector<double> slopes;
+  for (Index h = 1; h <= heads; ++h) {
+    const bool extra = h > power;
+    const double step = static_cast<double>(extra ? 2 * (h - power) - 1 : h);
+    slopes.push_back(std::exp2(-8 * step / static_cast<double>(extra ? 2 * power : power)));
+  }
+  return slopes;
+}
+
+}  // namespace heed::inline HEED_ABI

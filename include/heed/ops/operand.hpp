@@ -1,0 +1,293 @@
+// Attention: probabilities times values, forward and backward.
+//
+//   o[:, h] += A_h V_{h / g}             o [T x H*E_v], V [S x E_v], g = H / G query heads for each key/value head
+//
+//   Computed    A = softmax(mask(scale Q K^T)), formed in tiles and never whole: memory is linear in S; options, off unless
+//               set: soft-cap, ALiBi, biases, sinks, positions that are not S - T
+//   Given       A is somebody else's, kept as Probabilities
+//
+// New row i is at position i + past, past = S - T (bottom-right), and may be negative: a row that sees nothing yields zero,
+// with a zero gradient. Neither keys nor values that a row does not see can reach it, not even as NaN.
+#pragma once
+
+#include "../core/sequences.hpp"
+#include "../core/workers.hpp"
+#include "kernels/attend_backward.hpp"
+#include "kernels/attend_few.hpp"
+#include "kernels/attend_given.hpp"
+#include "kernels/attend_plan.hpp"
+#include "score_bias.hpp"
+
+namespace heed::inline HEED_ABI {
+
+/// The operand A = softmax(mask(biases + soft-cap(scale Q K^T))).
+template <class Scalar>
+struct Computed {
+  View<Scalar> q;                 // [T x H*E], packed rows
+  HeadTable<HeadRows<Scalar>> k;  // per (sequence, kv head): [S x E]
+  Mask mask;
+  Scalar scale;
+  MutableView<Scalar> log_sum_exp;  // [T x H], natural log, -inf for a row that sees nothing: attend writes it
+  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): those with rows are filled; or no heads
+
+  // Options: as they stand here, they change nothing.
+  Scalar soft_cap = 0;                     // > 0: logits become soft_cap tanh(logits / soft_cap), before mask and biases
+  const Scalar* slopes = nullptr;          // [H] ALiBi: -slope |position - key| is added
+  HeadTable<ScoreBias<Scalar>> bias = {};  // per (sequence, query head): what else is added or hidden; or no heads
+  const Scalar* sinks = nullptr;           // [H] logits that join every softmax, with no value behind them
+  Scalar* d_sinks = nullptr;               // [H] where their gradient is added
+  const Scalar* d_log_sum_exp = nullptr;   // [T x H] its gradient, where something is made of it
+  const Index* offsets = nullptr;          // [B] position of each sequence's row 0, instead of S - T
+};
+
+/// The operand A, formed elsewhere.
+template <class Scalar>
+struct Given {
+  HeadTable<Probabilities<Scalar>> probabilities;  // per (sequence, query head): [T x S]; those without rows add nothing
+};
+
+namespace detail {
+
+/// The position of a sequence's row 0.
+template <class Scalar>
+Index position_of(const Computed<Scalar>& a, Division rows, Index sequence) {
+  if (a.offsets != nullptr) return a.offsets[sequence];
+  return a.k.at(sequence, 0).rows - rows.rows(sequence);
+}
+
+template <class Scalar>
+QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<Scalar>>& v, Division rows, Index sequence,
+                            Index kv_head) {
+  QueryGroup<Scalar> group;
+  group.k = a.k.at(sequence, kv_head);
+  group.v = v.at(sequence, kv_head);
+  group.heads = a.log_sum_exp.cols() / v.heads;
+  group.rows = rows.rows(sequence);
+  group.past = position_of(a, rows, sequence);
+  group.q = a.q.data() + rows.begin(sequence) * a.q.outerStride() + kv_head * group.heads * group.k.width;
+  group.q_stride = a.q.outerStride();
+  group.mask = a.mask;
+  group.scale = a.scale;
+  const Index head = kv_head * group.heads;
+  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, head);
+  group.soft_cap = a.soft_cap;
+  if (a.slopes != nullptr) group.slopes = a.slopes + head;
+  if (a.bias.heads > 0) group.bias = &a.bias.at(sequence, head);
+  if (a.sinks != nullptr) group.sinks = a.sinks + head;
+  return group;
+}
+
+template <class Scalar>
+bool has_bias_gradient(const Computed<Scalar>& a) {
+  for (Index b = 0; b < a.bias.sequences; ++b)
+    for (Index h = 0; h < a.bias.heads; ++h)
+      if (a.bias.at(b, h).gradient != nullptr) return true;
+  return false;
+}
+
+}  // namespace detail
+
+/// o[:, h] += softmax(mask(scale q_h k_{h/g}^T)) v_{h/g}
+///   v                per (sequence, kv head): [S x E_v]
+///   o                [T x H*E_v]
+///   a.log_sum_exp    written, as are the kept heads of a.probabilities
+template <class Scalar>
+void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o,
+            Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0 || v.sequences == 0) return;
+  const Index heads = a.log_sum_exp.cols() / v.heads;  // of a group
+  const auto size_of = [&](const AttendPlan& plan) { return Partial<Scalar>::size(heads * plan.rows, v.at(0, 0).width); };
+  const auto finish = [&](const QueryGroup<Scalar>& group, AttendJob job, Index row, Index count, Scalar* partials,
+                          Index cuts, Arena& scratch) {
+    const Index first_row = rows.begin(job.sequence) + row, head = job.kv_head * heads;
+    MutableView<Scalar> lse = a.log_sum_exp;
+    MutableView<Scalar> out = o;
+    finish_rows(group, row, count, partials, cuts, out.data() + first_row * out.outerStride() + head * group.v.width,
+                out.outerStride(), lse.data() + first_row * lse.outerStride() + head, lse.outerStride(), scratch);
+  };
+  // A single job runs here and now, with an arena: what several jobs share is taken from it.
+  workers.run(1, [&](Index, Arena& shared) {
+    const AttendPlans all = plan_all(
+        v.sequences, v.heads, shared,
+        [&](Index b) {
+          const Index keys = a.k.at(b, 0).rows;
+          const bool few = are_few<Scalar>(heads * rows.rows(b));
+          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
+        },
+        size_of);
+    Scalar* partials = shared.take<Scalar>(all.partial);
+
+    workers.run(all.jobs, [&](Index index, Arena& scratch) {
+      const AttendJob job = all.job(index);
+      const AttendPlan& plan = all.plans[job.sequence];
+      const auto group = group_of(a, v, rows, job.sequence, job.kv_head);
+      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      const Index size = Partial<Scalar>::size(heads * count, group.v.width);
+      Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
+                                      : scratch.take<Scalar>(size);
+      const auto out = Partial<Scalar>::at(partial, heads * count);
+      const Intervals keys = plan.blocks > 1
+                                 ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
+                                 : plan.cut(job.cut);
+      if (plan.few)
+        attend_few(group, keys, out, scratch);
+      else
+        attend_tiled(group, row, count, keys, out, scratch);
+      if (plan.cuts == 1) finish(group, job, row, count, partial, 1, scratch);
+    });
+
+    if (all.partial > 0)
+      workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
+        const AttendJob job{index / v.heads, index % v.heads, 0, 0};
+        const AttendPlan& plan = all.plans[job.sequence];
+        if (plan.cuts > 1)
+          finish(group_of(a, v, rows, job.sequence, job.kv_head), job, 0, plan.rows,
+                 partials + plan.first_partial + job.kv_head * plan.cuts * size_of(plan), plan.cuts, scratch);
+      });
+  });
+}
+
+/// o = attend(a, v)  =>  adds to d_q, k.gradient and v.gradient, to d_sinks and the gradients of biases where there are
+/// any. Gradients that kept heads of a.probabilities hold (their echo, from layers above) join.
+///   o      [T x H*E_v]   what attend added in forward
+///   d_q    [T x H*E]
+template <class Scalar>
+void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> o,
+                     View<Scalar> d_o, MutableView<Scalar> d_q, Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0 || v.sequences == 0) return;
+  const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
+  const Index heads = a.log_sum_exp.cols();
+  const bool of_sinks = a.sinks != nullptr && a.d_sinks != nullptr;
+  workers.run(1, [&](Index, Arena& shared) {
+    Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(v.sequences * heads) : nullptr;  // [B x H]
+    const auto of_kv_head = [&](Index index, Arena& scratch) {
+      const Index b = index / v.heads, kv_head = index % v.heads;
+      const auto group = group_of(a, v, rows, b, kv_head);
+      const auto part = [&](const auto& x, Index width) {
+        return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
+      };
+      const GroupGradients<Scalar> d{
+          part(log_sum_exp, 1),
+          part(o, group.v.width),
+          part(d_o, group.v.width),
+          part(d_q, group.k.width),
+          a.d_log_sum_exp == nullptr ? nullptr : a.d_log_sum_exp + rows.begin(b) * heads + kv_head * group.heads,
+          heads,
+          of_sinks ? d_sinks + b * heads + kv_head * group.heads : nullptr};
+      const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
+      for (Index row = 0; row < group.rows; row += block) {
+        const Arena::Scope scope(scratch);
+        attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
+      }
+    };
+    // Entries may share the gradient of a bias: then all that adds to it goes one after another.
+    if (has_bias_gradient(a))
+      for (Index index = 0; index < v.sequences * v.heads; ++index) of_kv_head(index, shared);
+    else
+      workers.run(v.sequences * v.heads, of_kv_head);
+    for (Index i = 0; of_sinks && i < v.sequences * heads; ++i) a.d_sinks[i % heads] += d_sinks[i];
+  });
+}
+
+/// o[:, h] += A_h v_{h/g}
+///   v   per (sequence, kv head): [S x E_v]
+///   o   [T x H*E_v]
+template <class Scalar>
+void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o, Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0 || v.sequences == 0) return;
+  const Index heads = a.probabilities.heads / v.heads;  // of a group
+  const Index width = v.at(0, 0).width;
+  const auto rows_of_o = [&](Index sequence, Index head) {
+    return o.data() + rows.begin(sequence) * o.outerStride() + head * width;
+  };
+  workers.run(1, [&](Index, Arena& shared) {
+    const AttendPlans all = plan_all(
+        v.sequences, v.heads, shared,
+        [&](Index b) {
+          const Index keys = v.at(b, 0).rows;
+          const bool few = are_few<Scalar>(rows.rows(b));
+          return plan_attend<Scalar>(few, rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
+        },
+        [&](const AttendPlan& plan) { return heads * plan.rows * width; });
+    Scalar* partials = shared.take_zeroed<Scalar>(all.partial);  // per (sequence, kv head, cut): [heads x T x E_v]
+    const auto partial_of = [&](const AttendJob& job, const AttendPlan& plan, Index h) {
+      return partials + plan.first_partial + ((job.kv_head * plan.cuts + job.cut) * heads + h) * plan.rows * width;
+    };
+
+    workers.run(all.jobs, [&](Index index, Arena& scratch) {
+      const AttendJob job = all.job(index);
+      const AttendPlan& plan = all.plans[job.sequence];
+      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      for (Index h = 0; h < heads; ++h) {
+        const Index head = job.kv_head * heads + h;
+        const Probabilities<Scalar>& kept = a.probabilities.at(job.sequence, head);
+        if (!kept.kept()) continue;
+        const Index stride = plan.cuts > 1 ? width : o.outerStride();
+        Scalar* out = plan.cuts > 1 ? partial_of(job, plan, h) : rows_of_o(job.sequence, head) + row * stride;
+        if (plan.few)
+          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride, scratch);
+        else
+          give_tiled(kept, v.at(job.sequence, job.kv_head), row, count, plan.cut(job.cut), out, stride, scratch);
+      }
+    });
+
+    for (Index b = 0; b < v.sequences; ++b) {
+      const AttendPlan& plan = all.plans[b];
+      for (Index head = 0; plan.cuts > 1 && head < v.heads * heads; ++head)
+        for (Index cut = 0; cut < plan.cuts; ++cut)
+          for (Index i = 0; i < plan.rows; ++i)
+            add_scaled(rows_of_o(b, head) + i * o.outerStride(), Scalar(1),
+                       partial_of({b, head / heads, 0, cut}, plan, head % heads) + i * width, width);
+    }
+  });
+}
+
+/// o = attend(a, v)  =>  adds to v.gradient and to the probabilities' gradients.
+template <class Scalar>
+void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> d_o,
+                     Workers& workers) {
+  using namespace detail;
+  if (v.heads == 0) return;
+  const Index heads = a.probabilities.heads / v.heads;
+  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
+    const Index b = index / v.heads, kv_head = index % v.heads;
+    const HeadRows<Scalar>& of_v = v.at(b, kv_head);
+    for (Index head = kv_head * heads; head < (kv_head + 1) * heads; ++head) {
+      const Probabilities<Scalar>& kept = a.probabilities.at(b, head);
+      for (Index row = 0; row < kept.rows(); row += attend_block_lanes<Scalar>)
+        give_block_backward(kept, of_v, row, (std::min)(attend_block_lanes<Scalar>, kept.rows() - row),
+                            d_o.data() + (rows.begin(b) + row) * d_o.outerStride() + head * of_v.width, d_o.outerStride(),
+                            scratch);
+    }
+  });
+}
+
+/// What the four functions above take from a worker's arena at most, for up to `rows` new rows in all, and `keys` keys in
+/// each of `sequences` sequences. Sized so, arenas never grow.
+template <class Scalar>
+std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
+                                 Index value_width) {
+  using namespace detail;
+  if (kv_heads == 0) return 0;
+  const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
+  const Index group = heads / kv_heads;
+  const Index block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / group));
+  const Index lanes = (std::max)(stacked<Scalar>(group, block, 0, {}).lanes,
+                                 stacked<Scalar>(1, (std::min)(rows, attend_block_lanes<Scalar>), 0, {}).lanes);
+  const Index cuts = (keys + attend_cut_keys - 1) / attend_cut_keys;
+  const Index partial = Partial<Scalar>::size(group * block, value_width);
+  const Index few = (std::min)(group * rows, Index(full_width<Scalar>));  // rows, at most
+  const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
+                             3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
+                             bytes(few * attend_cut_keys) + bytes(few * key_width) + bytes(attend_cut_keys) +
+                             bytes(attend_tile_keys * key_width) + bytes(attend_tile_keys * value_width);
+  const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
+  const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
+                             (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
+  return of_job + shared;
+}
+
+}  // namespace heed::inline HEED_ABI
