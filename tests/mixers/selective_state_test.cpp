@@ -76,6 +76,16 @@ TEST(SelectiveState, EqualsTheBlockAsWritten) {
   }
 }
 
+TEST(SelectiveState, IsAsWideAsItIsChosenOrAsItsHeads) {
+  using Model = Stack<float, Block<Mamba>, Block<SideBySide<StandardAttention, Mamba>>>;
+  Model::Config config{.width = 8, .heads = 4};
+  config.layer<0>().mixer.inner_width = 16;  // twice the model's width, as in a model of Mamba layers alone
+  config.layer<1>().mixer.second_kv_heads = 3;
+  const Model model(config);
+  EXPECT_EQ(model.plan().cache(0).per_state, 16 * (16 + 3));
+  EXPECT_EQ(model.plan().cache(1).per_state, 3 * 2 * (16 + 3)) << "three heads of two columns";
+}
+
 std::string error_of(const SelectiveState::Config& config) {
   try {
     SelectiveState::check(sizes.shape(), config, "layer 2");

@@ -12,8 +12,8 @@
 // computes that one by products. Here rows run one after another, so results have the same bits however rows are cut into
 // calls. Backward needs the states between chunks of rows only.
 //
-// source: Katharopoulos et al. 2020 (arXiv 2006.16236), eq. 16 to 20; with decays, Yang et al. 2023 (arXiv 2312.06635), eq.
-// 3; the delta rule, Schlag et al. 2021 (arXiv 2102.11174), eq. 24; both, Yang et al. 2024 (arXiv 2412.06464), eq. 10
+// source: Katharopoulos et al. 2020 (arXiv 2006.16236), section 3.4; with decays, Yang et al. 2023 (arXiv 2312.06635); the
+// delta rule, Schlag et al. 2021 (arXiv 2102.11174); both, Yang et al. 2024 (arXiv 2412.06464)
 #pragma once
 
 #include <algorithm>
