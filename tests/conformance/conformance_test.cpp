@@ -13,13 +13,18 @@ namespace {
 
 using testing::HasSubstr;
 
+/// A relative path is one from here or from the root of the repository, wherever the test was started.
+std::filesystem::path folder_of(const std::filesystem::path& named) {
+  if (std::filesystem::is_directory(named)) return named;
+  return std::filesystem::path(HEED_GOLDEN_DIR) / "../.." / named;
+}
+
 TEST(Conformance, HoldsForEveryVectorFile) {
   const char* named = std::getenv("HEED_VECTORS");
-  const std::filesystem::path folder =
-      named != nullptr ? named : std::filesystem::path(HEED_GOLDEN_DIR) / "../../../shared/vectors";
+  const std::filesystem::path folder = folder_of(named != nullptr ? named : "../shared/vectors");
   if (named == nullptr && !std::filesystem::is_directory(folder))
     GTEST_SKIP() << "no vectors: set HEED_VECTORS to a folder of vector files (docs/conformance.md)";
-  ASSERT_TRUE(std::filesystem::is_directory(folder)) << "HEED_VECTORS: " << folder << " is not a folder";
+  ASSERT_TRUE(std::filesystem::is_directory(folder)) << "HEED_VECTORS: " << named << " is not a folder";
   Runner runner(std::cout);
   runner.run_folder(folder);
   EXPECT_EQ(runner.failed, 0);
@@ -56,7 +61,7 @@ const std::string norm =
 
 TEST_F(ConformanceRunner, PassesWhatIsRight) {
   write("norm.txt", norm + "0.848528137 2.2627417\n");
-  write("README.md", "no vectors");
+  write("README.md", "no vectors\n\n| file | what |\n|---|---|\n| norm.txt | [a norm |\n");
   EXPECT_THAT(run(), HasSubstr("norm.txt  RMSNormalization  passed  error "));
   EXPECT_THAT(run(), HasSubstr("\n1 passed, 0 not offered, 0 failed\n"));
 }
@@ -99,6 +104,23 @@ TEST_F(ConformanceRunner, ComparesListsOfFrequencies) {
   EXPECT_THAT(printed, HasSubstr("\n2 passed, 1 not offered, 2 failed\n"));
   write("lists.txt", "# default theta=10000 dim=4\n# linear\n");
   EXPECT_THAT(run(), HasSubstr("FAILED  lists.txt:2: expected the frequencies of the list above"));
+}
+
+TEST_F(ConformanceRunner, ComparesEncoderLayersInATable) {
+  const std::string header = "# A page\n\n| case | activation | rows | padding | first row |\n|---|---|---|---|---|\n";
+  const auto printed = [&](const std::string& rows) {
+    write("page.md", header + rows);
+    return run();
+  };
+  const std::string wrong = printed("| one | ReLU | [20 30 40 50] | none | 0 0 0 0 |\n");
+  EXPECT_THAT(wrong, HasSubstr("page.md  encoder layer, one, ReLU  FAILED  [0]: expected 0, found 2.2587"));
+  EXPECT_THAT(printed("| one | ReLU | see below | 0 1 | 0 0 0 0 |\n\nBelow: [20 30 40 50] [1 2 3 4]\n"),
+              HasSubstr("FAILED  [0]: expected 0, found 2.2587"));
+  EXPECT_THAT(printed("| one | ReLU | [20 30 40 50] | 0 1 | 0 0 0 0 |\n"),
+              HasSubstr("FAILED  expected padding for 1 rows, found 2"));
+  EXPECT_THAT(printed("| one | Tanh | [20 30 40 50] | none | 0 0 0 0 |\n"), HasSubstr("not offered  activation 'Tanh'"));
+  EXPECT_THAT(printed("| one | ReLU | [20 30 | none | 0 0 0 0 |\n"), HasSubstr("FAILED  page.md:5: expected a ']'"));
+  EXPECT_THAT(printed("| one | ReLU |\n"), HasSubstr("FAILED  page.md:5: expected 5 cells, found 2"));
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 //   NAME  OPERATOR  not offered  why
 //   NAME  OPERATOR  FAILED  what was expected and what was found
 //
-// Files end in .txt. One that begins with '#' has lists of rotary frequencies, any other is a vector file.
+// A .txt that begins with '#' has lists of rotary frequencies, any other is a vector file. A .md may have the table of
+// encoder_layer.hpp; if it does not, it is for reading, and passed over.
 #pragma once
 
 #include <filesystem>
@@ -13,6 +14,7 @@
 
 #include "attention.hpp"
 #include "causal_conv.hpp"
+#include "encoder_layer.hpp"
 #include "layer_normalization.hpp"
 #include "linear_attention.hpp"
 #include "rms_normalization.hpp"
@@ -28,7 +30,7 @@ class Runner {
   void run_folder(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> paths;
     for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.path().extension() == ".txt") paths.push_back(entry.path());
+      if (entry.path().extension() == ".txt" || entry.path().extension() == ".md") paths.push_back(entry.path());
     std::sort(paths.begin(), paths.end());
     for (const auto& path : paths) run_file(path);
     out_ << passed << " passed, " << not_offered << " not offered, " << failed << " failed\n";
@@ -60,7 +62,10 @@ class Runner {
     const std::string name = path.filename().string();
     std::ifstream text(path);
     try {
-      if (text.peek() == '#') {
+      if (path.extension() == ".md") {
+        for (const EncoderCase& at : read_encoder_cases(name, text))
+          report(name, "encoder layer, " + at.name + ", " + at.activation, [&] { return encoder_layer(at); });
+      } else if (text.peek() == '#') {
         for (const FrequencyList& list : read_frequency_lists(name, text))
           report(name, "rotary " + list.kind, [&] { return rope_frequencies(list); });
       } else {

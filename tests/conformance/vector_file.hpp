@@ -14,9 +14,10 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <heed/core/matrix.hpp>
 #include <limits>
@@ -82,11 +83,19 @@ inline std::vector<std::string_view> words_of(std::string_view line) {
   }
 }
 
-/// True if all of the word is a number, which is then written to it.
-template <class Number>
-bool read_number(std::string_view word, Number& number) {
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+/// True if all of the word is an integer, which is then written to it.
+template <class Integer>
+bool read_number(std::string_view word, Integer& integer) {
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), integer);
   return error == std::errc() && end == word.data() + word.size();
+}
+/// The same for a number with a fraction, for inf and for nan. Beyond the largest number it is none.
+inline bool read_number(std::string_view word, double& number) {  // std::from_chars of doubles is not in every library
+  const std::string text(word);
+  char* end = nullptr;
+  number = std::strtod(text.c_str(), &end);
+  const bool is_infinite = text.find_first_of("iI") != std::string::npos;
+  return !text.empty() && end == text.c_str() + text.size() && (is_infinite || !std::isinf(number));
 }
 
 class VectorFileReader {

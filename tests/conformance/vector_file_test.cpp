@@ -84,6 +84,7 @@ TEST(VectorFile, NamesTheLineOfAWrongTensor) {
   EXPECT_EQ(error(head + "input a f32 1 3\n1 2 3 4\n"), "file:7: 'a': expected 3 values, found 4");
   EXPECT_EQ(error(head + "input a f32 1 3"), "file:7: expected the values of 'a', found the end of the file");
   EXPECT_EQ(error(head + "input a f32 1 1\n1,5\n"), "file:7: expected a number, found '1,5'");
+  EXPECT_EQ(error(head + "input a f32 1 1\n1e400\n"), "file:7: expected a number, found '1e400'");
   EXPECT_EQ(error(head + "input a i64 1 1\n1.5\n"), "file:7: expected an integer, found '1.5'");
   EXPECT_EQ(error(head + "input a i64 1 1\n9007199254740993\n"), "file:7: expected an integer, found '9007199254740993'");
   EXPECT_EQ(error(head + "input a bool 1 1\n2\n"), "file:7: expected 0 or 1, found '2'");
