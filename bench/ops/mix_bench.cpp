@@ -1,6 +1,7 @@
-// v = l_first v_first + l_own v_own and its backward beside Eigen's expression.
+// v = l_first v_first + l_own v_own and its backward, and o + lambda (v_first - v), beside Eigen's expressions.
 #include <checked.hpp>
 #include <heed/ops/mix.hpp>
+#include <heed/ops/value_difference.hpp>
 
 namespace {
 
@@ -60,6 +61,20 @@ void mix_backward(benchmark::State& state, Who who) {
   heed::bench::set_rate(state, "elements/s", double(in.d_own.size()));
 }
 
+void value_difference(benchmark::State& state, Who who) {
+  Operands in(state);
+  heed::HeadRows<float> own_head{in.own.data(), nullptr, in.own.rows(), in.own.cols(), in.own.cols(), 0};
+  const heed::ValueDifference<float> difference{0.4f, in.table, {&own_head, 1, 1}};
+  Matrix<float> out = in.d_v;
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, out, 4,
+      [&] { add_value_difference(difference, in.rows, heed::view_of(in.d_v), heed::mutable_view_of(out), workers); },
+      [&] { out = in.d_v + 0.4f * (in.first - in.own); });
+  heed::bench::set_rate(state, "elements/s", double(out.size()));
+}
+
+HEED_BENCHMARK_BOTH(value_difference, heed::bench::row_sizes);
 HEED_BENCHMARK_BOTH(mix, heed::bench::row_sizes);
 HEED_BENCHMARK_BOTH(mix_backward, heed::bench::row_sizes);
 

@@ -76,4 +76,14 @@ MutableView<Scalar> cols_of(const MutableView<Scalar>& view, Index begin, Index 
   return mutable_view_of(const_cast<Scalar*>(view.data()) + begin, view.rows(), count, view.outerStride());
 }
 
+/// The numbers of rows that touch, as rows of another width.
+template <class Scalar>
+View<Scalar> regrouped(const View<Scalar>& rows, Index width) {
+  return view_of(rows.data(), width == 0 ? 0 : rows.size() / width, width, width);
+}
+template <class Scalar>
+MutableView<Scalar> regrouped(const MutableView<Scalar>& rows, Index width) {
+  return mutable_view_of(const_cast<Scalar*>(rows.data()), width == 0 ? 0 : rows.size() / width, width, width);
+}
+
 }  // namespace heed::inline HEED_ABI

@@ -69,7 +69,8 @@ struct HeadProjection {
     if (!normed) return projected;
 
     MutableView<Scalar> r = remember ? out.matrix<Scalar>(x.rows(), params.w.cols()) : projected;
-    rms_norm(groups(view_of(projected), params), params.norm, config.epsilon, groups(r, params), pass.workers);
+    rms_norm(regrouped(view_of(projected), params.norm.cols()), params.norm, config.epsilon,
+             regrouped(r, params.norm.cols()), pass.workers);
     record.projected = projected.data();
     return r;
   }
@@ -85,25 +86,13 @@ struct HeadProjection {
     MutableView<Scalar> d_projected = normed ? pass.scratch.template zeros<Scalar>(d_r.rows(), d_r.cols()) : d_r;
     if (normed) {
       const View<Scalar> projected = view_of(record.projected, d_r.rows(), d_r.cols(), d_r.cols());
-      rms_norm_backward(groups(projected, params), params.norm, config.epsilon, groups(d_r, params),
-                        groups(d_projected, params), gradients.norm, pass.scratch, pass.workers);
+      rms_norm_backward(regrouped(projected, params.norm.cols()), params.norm, config.epsilon,
+                        regrouped(d_r, params.norm.cols()), regrouped(d_projected, params.norm.cols()), gradients.norm,
+                        pass.scratch, pass.workers);
     }
     // projected = x w + b   =>   d_b += sum_t d_projected,  d_x += d_projected w^T,  d_w += x^T d_projected
     if (config.biases) add_bias_backward(d_projected, gradients.b, pass.scratch, pass.workers);
     linear_backward(x, params.w, d_projected, d_x, gradients.w, pass.workers);
-  }
-
- private:
-  // Rows as wide as the norm: [T n x E] for one norm a head. The rows touch.
-  template <class Scalar>
-  static View<Scalar> groups(const View<Scalar>& rows, const Params<Scalar>& params) {
-    const Index width = params.norm.cols();
-    return view_of(rows.data(), width == 0 ? 0 : rows.size() / width, width, width);
-  }
-  template <class Scalar>
-  static MutableView<Scalar> groups(MutableView<Scalar> rows, const Params<Scalar>& params) {
-    const Index width = params.norm.cols();
-    return mutable_view_of(rows.data(), width == 0 ? 0 : rows.size() / width, width, width);
   }
 };
 

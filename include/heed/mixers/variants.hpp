@@ -3,6 +3,8 @@
 
 #include "attention.hpp"
 #include "cross_attention.hpp"
+#include "neutreno.hpp"
+#include "normed_output.hpp"
 #include "residual_values.hpp"
 #include "reused_scores.hpp"
 #include "selective_state.hpp"
