@@ -227,12 +227,15 @@ TYPED_TEST(RotaryOf, LeavesPositionZeroAndNoHeadsAlone) {
 TYPED_TEST(RotaryOf, TakesNothingFromTheHeap) {
   using S = TypeParam;
   const Sequences sequences{1, 8};
-  const std::vector<Index> past = {3, 0};
-  Matrix<S> x = random_matrix<S>(9, 256, "x");
-  const std::size_t before = allocations_so_far();
-  apply_rotary(Rotary{theta}, sequences, past, 64, x, this->workers);
-  apply_rotary_backward(Rotary{theta}, sequences, past, 64, x, this->workers);
-  EXPECT_EQ(allocations_so_far(), before);
+  const std::vector<Index> past = {3, 0}, positions = positions_of(sequences, past);
+  Matrix<S> x = random_matrix<S>(9, 64, "x");
+  for (const Rotary& rotary : all_ways()) {
+    const std::size_t before = allocations_so_far();
+    apply_rotary(rotary, sequences, past, 16, x, this->workers);
+    apply_rotary_backward(rotary, sequences, past, 16, x, this->workers);
+    apply_rotary(rotary, positions, 16, x, this->workers);
+    EXPECT_EQ(allocations_so_far(), before);
+  }
 }
 
 template <class F>
