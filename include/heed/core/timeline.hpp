@@ -12,33 +12,15 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "call_slots.hpp"
 #include "recent_slots.hpp"
 #include "sequences.hpp"
+#include "timeline_content.hpp"
 
 namespace heed::inline HEED_ABI {
-
-/// Where a sequence's states are read from and where they are written. With no past there is nothing to read.
-struct StateSlots {
-  Index read;
-  Index write;
-};
-
-/// The slots of one call, or of a slice of it, by sequence.
-struct CallSlots {
-  std::span<const StateSlots> whole;  // read before all rows; written after all rows
-  // Of T rows, the states after each of the last min(T, states) are written, each to the next place of the sequence's ring.
-  Index states = 1;
-  std::span<const Index> ring = {};     // [B x states] slots
-  std::span<const Index> written = {};  // [B] states written by earlier slices of the call
-
-  /// Where the sequence's state number `count` of this slice is written, from 0.
-  Index at(Index sequence, Index count) const {
-    const Index place = (written[static_cast<std::size_t>(sequence)] + count) % states;
-    return ring[static_cast<std::size_t>(sequence * states + place)];
-  }
-};
 
 /// A remembered position of the sequences of one cache. A mark that the cache has since forgotten is refused.
 struct Mark {
@@ -72,6 +54,7 @@ class Timeline {
   Index length(Index sequence) const { return now_.lengths[static_cast<std::size_t>(sequence)]; }
   Index capacity(Index sequence) const { return capacities_[static_cast<std::size_t>(sequence)]; }
   std::span<const Index> lengths() const { return now_.lengths; }
+  bool stateful() const { return stateful_; }
   Index recent_states() const { return now_.recent.most() - 1; }
   Index slot_count() const { return stateful_ ? static_cast<Index>(checkpoints_.size()) + 2 * now_.recent.most() : 0; }
 
@@ -175,6 +158,64 @@ class Timeline {
     return true;
   }
 
+  /// Whether every sequence b can become a copy of sequence sources[b]: there is a source for each, and their capacities
+  /// are the same.
+  bool can_reorder(std::span<const Index> sources) const {
+    if (static_cast<Index>(sources.size()) != sequences()) return false;
+    for (std::size_t b = 0; b < sources.size(); ++b)
+      if (sources[b] < 0 || sources[b] >= sequences() || capacity(sources[b]) != capacities_[b]) return false;
+    return true;
+  }
+  /// Sequence b stands where sequence sources[b] stood, for marks too. Their tensors are moved by `Reordering`.
+  void reorder(std::span<const Index> sources) {
+    Timeline next = *this;
+    for (std::size_t b = 0; b < sources.size(); ++b) {
+      const auto from = static_cast<std::size_t>(sources[b]);
+      next.now_.lengths[b] = now_.lengths[from];
+      next.now_.recent.copy(static_cast<Index>(b), now_.recent, sources[b]);
+      for (std::size_t i = 0; i < checkpoints_.size(); ++i) {
+        next.checkpoints_[i].lengths[b] = checkpoints_[i].lengths[from];
+        next.checkpoints_[i].slots[b] = checkpoints_[i].slots[from];
+      }
+    }
+    *this = std::move(next);
+  }
+
+  TimelineContent content() const {
+    std::vector<const Checkpoint*> by_age;
+    for (const Checkpoint& kept : checkpoints_)
+      if (kept.generation != 0) by_age.push_back(&kept);
+    std::sort(by_age.begin(), by_age.end(), [](auto* a, auto* b) { return a->generation < b->generation; });
+    TimelineContent content{std::vector<TimelineContent::Sequence>(capacities_.size())};
+    for (std::size_t b = 0; b < capacities_.size(); ++b) {
+      TimelineContent::Sequence& sequence = content.sequences[b];
+      sequence.length = now_.lengths[b];
+      const auto at = static_cast<Index>(b);
+      for (Index back = 0; stateful_ && back < now_.recent.count(at); ++back)
+        sequence.recent.push_back(now_.recent.at(at, back));
+      for (const Checkpoint* kept : by_age) sequence.checkpoints.push_back({kept->lengths[b], kept->slots[b]});
+    }
+    return content;
+  }
+  /// Takes over what another timeline of the same options remembers. All marks of before are forgotten.
+  void set_content(const TimelineContent& content) {
+    for (std::size_t b = 0; b < capacities_.size(); ++b) {
+      const TimelineContent::Sequence& sequence = content.sequences[b];
+      const auto at = static_cast<Index>(b);
+      now_.lengths[b] = sequence.length;
+      now_.recent.clear(at);
+      for (std::size_t back = sequence.recent.size(); back-- > 0;) now_.recent.push(at, sequence.recent[back]);
+      for (std::size_t i = 0; i < checkpoints_.size(); ++i) {
+        const bool known = i < sequence.checkpoints.size();
+        checkpoints_[i].lengths[b] = known ? sequence.checkpoints[i].length : forgotten;
+        checkpoints_[i].slots[b] = known ? sequence.checkpoints[i].slot : 0;
+      }
+    }
+    const std::size_t known = content.sequences.empty() ? 0 : content.sequences.front().checkpoints.size();
+    for (std::size_t i = 0; i < checkpoints_.size(); ++i) checkpoints_[i].generation = i < known ? next_generation() : 0;
+  }
+  Index checkpoints() const { return static_cast<Index>(checkpoints_.size()); }
+
  private:
   // past: positions before the new rows, by sequence; none if empty.
   void expects_room_behind(Division rows, std::span<const Index> past) const {
@@ -198,7 +239,7 @@ class Timeline {
     std::vector<Index> slots;
   };
 
-  static constexpr Index forgotten = -1;
+  static constexpr Index forgotten = TimelineContent::forgotten;
 
   std::uint64_t next_generation() { return generations_->fetch_add(1, std::memory_order_relaxed); }
   const Checkpoint* find(const Mark& mark) const {

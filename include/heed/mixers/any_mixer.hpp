@@ -8,7 +8,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "../core/held.hpp"
@@ -16,16 +15,6 @@
 #include "side_by_side.hpp"
 
 namespace heed::inline HEED_ABI {
-
-namespace detail {
-
-template <class Scalar>
-struct NamedLeaf {  // of a cache
-  std::string name;
-  std::variant<CachedRows<Scalar>*, CachedStates<Scalar>*, CachedMemory<Scalar>*> leaf;
-};
-
-}  // namespace detail
 
 template <class Scalar>
 struct AnyMixer {
@@ -51,23 +40,15 @@ struct AnyMixer {
         : mixer(config.mixer), held(mixer->make_cache(shape, size)) {}
     template <class F, class... C>
     static void visit(F&& f, C&&... c) {
-      const std::array<std::vector<detail::NamedLeaf<Scalar>>, sizeof...(C)> lists{c.mixer->leaves(c.held)...};
+      const std::array<std::vector<NamedLeaf>, sizeof...(C)> lists{c.mixer->leaves(c.held)...};
       visit_lists(f, lists, std::index_sequence_for<C...>(), c...);
     }
 
    private:
-    template <class F, class Lists, class All, class... C>
-    static void visit_lists(F& f, const Lists& lists, All all, C&... c) {
-      for (std::size_t t = 0; t < lists[0].size(); ++t) {
-        visit_leaf<CachedRows<Scalar>>(f, lists, t, all, c...);
-        visit_leaf<CachedStates<Scalar>>(f, lists, t, all, c...);
-        visit_leaf<CachedMemory<Scalar>>(f, lists, t, all, c...);
-      }
-    }
-    template <class Leaf, class F, class Lists, std::size_t... I, class... C>
-    static void visit_leaf(F& f, const Lists& lists, std::size_t t, std::index_sequence<I...>, C&...) {
-      if (std::holds_alternative<Leaf*>(lists[0][t].leaf))
-        f(std::string_view(lists[0][t].name), detail::like<C>(**std::get_if<Leaf*>(&lists[I][t].leaf))...);
+    template <class F, class Lists, std::size_t... I, class... C>
+    static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, C&...) {
+      for (std::size_t t = 0; t < lists[0].size(); ++t)
+        f(std::string_view(lists[0][t].name), detail::like<C>(*lists[I][t].leaf)...);
     }
   };
 
@@ -102,7 +83,7 @@ struct AnyMixer {
     virtual detail::HeldParams<Scalar> make_params(const Shape& shape) const = 0;
     virtual detail::Held make_cache(const Shape& shape, const CacheSize& size) const = 0;
     virtual detail::Held make_record() const = 0;
-    virtual std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const = 0;
+    virtual std::vector<NamedLeaf> leaves(const detail::Held& cache) const = 0;
     virtual void initialise(const Shape& shape, AnyParams& params, const Initialiser& initialiser) const = 0;
     virtual void apply(const AnyCall& call, const View<Scalar>& x, MutableView<Scalar> y) const = 0;
     virtual void backward(const AnyCall& call, const View<Scalar>& x, const View<Scalar>& d_y, MutableView<Scalar> d_x,
@@ -156,11 +137,7 @@ struct AnyMixer {
       heed::prepare_record<Mixer>(config_, record.as<TypedRecord>());
       return record;
     }
-    std::vector<detail::NamedLeaf<Scalar>> leaves(const detail::Held& cache) const override {
-      std::vector<detail::NamedLeaf<Scalar>> list;
-      visit([&](std::string_view name, auto& leaf) { list.push_back({std::string(name), &leaf}); }, cache.as<TypedCache>());
-      return list;
-    }
+    std::vector<NamedLeaf> leaves(const detail::Held& cache) const override { return leaves_of(cache.as<TypedCache>()); }
     void initialise(const Shape& shape, AnyParams& params, const Initialiser& initialiser) const override {
       initialiser.run_here<Mixer>(shape, config_, params.template as<TypedParams>());
     }

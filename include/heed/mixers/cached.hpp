@@ -1,7 +1,9 @@
 // What caches are made of: rows that grow with the positions, states of constant size, and rows of another sequence.
 #pragma once
 
+#include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "../core/head_table.hpp"
@@ -29,9 +31,42 @@ struct CacheSize {
   Index sequences() const { return static_cast<Index>(positions.size()); }
 };
 
+/// What of a sequence's tensors is in use.
+struct Filled {
+  Index positions;
+  std::span<const Index> slots;  // of states
+  Index own_rows = 0;            // of a leaf that counts rows itself
+};
+
+/// What a cache consists of, whatever its scalar. What is in use of a sequence lies in parts, each of them contiguous.
+class CacheLeaf {
+ public:
+  /// All that is allocated.
+  virtual Index bytes() const = 0;
+  /// In words: leaves of the same layout can take each other's parts.
+  virtual std::string layout() const = 0;
+  virtual Index parts(const Filled& filled) const = 0;
+  virtual std::span<std::byte> part(Index sequence, Index part, const Filled& filled) = 0;
+  /// Rows that a sequence has here whatever its positions, and how many it may have: those of a memory.
+  virtual Index own_rows(Index) const { return 0; }
+  virtual Index own_capacity() const { return 0; }
+  virtual void set_own_rows(Index, Index) {}
+  std::span<const std::byte> part(Index sequence, Index part, const Filled& filled) const {
+    return const_cast<CacheLeaf*>(this)->part(sequence, part, filled);
+  }
+
+ protected:
+  CacheLeaf() = default;
+  CacheLeaf(const CacheLeaf&) = default;
+  CacheLeaf& operator=(const CacheLeaf&) = default;
+  CacheLeaf(CacheLeaf&&) = default;
+  CacheLeaf& operator=(CacheLeaf&&) = default;
+  ~CacheLeaf() = default;
+};
+
 /// K or V of B sequences, head-major: one contiguous [capacity x E] block per (sequence, kv head).
 template <class Scalar>
-class CachedRows {
+class CachedRows final : public CacheLeaf {
  public:
   CachedRows(const CacheSize& size, Index heads, Index width) : heads_(heads), width_(width) {
     Index rows = 0;
@@ -63,7 +98,16 @@ class CachedRows {
     }
   }
 
-  Index bytes() const { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  std::string layout() const override {
+    return "rows of " + std::to_string(heads_) + " heads of width " + std::to_string(width_) + ", " +
+           std::to_string(sizeof(Scalar)) + " bytes a number";
+  }
+  Index parts(const Filled&) const override { return heads_; }
+  std::span<std::byte> part(Index sequence, Index head, const Filled& filled) override {
+    return std::as_writable_bytes(std::span(block(sequence, head), static_cast<std::size_t>(filled.positions * width_)));
+  }
+  using CacheLeaf::part;
 
  private:
   Scalar* block(Index sequence, Index head) {
@@ -80,13 +124,22 @@ class CachedRows {
 
 /// Recurrent states: `slots` blocks of `size` scalars for every sequence.
 template <class Scalar>
-class CachedStates {
+class CachedStates final : public CacheLeaf {
  public:
   CachedStates(const CacheSize& size, Index state_size)
       : slots_(size.slots), storage_(size.sequences() * size.slots, state_size) {}
 
   Scalar* at(Index sequence, Index slot) { return storage_.data() + (sequence * slots_ + slot) * storage_.cols(); }
-  Index bytes() const { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  std::string layout() const override {
+    return "states of " + std::to_string(storage_.cols()) + " numbers of " + std::to_string(sizeof(Scalar)) + " bytes";
+  }
+  Index parts(const Filled& filled) const override { return static_cast<Index>(filled.slots.size()); }
+  std::span<std::byte> part(Index sequence, Index part, const Filled& filled) override {
+    return std::as_writable_bytes(
+        std::span(at(sequence, filled.slots[static_cast<std::size_t>(part)]), static_cast<std::size_t>(storage_.cols())));
+  }
+  using CacheLeaf::part;
 
  private:
   Index slots_;
@@ -96,7 +149,7 @@ class CachedStates {
 /// K or V of every sequence's memory, head-major, with the rows that each has: one contiguous [capacity x E] block per
 /// (sequence, kv head).
 template <class Scalar>
-class CachedMemory {
+class CachedMemory final : public CacheLeaf {
  public:
   /// positions: how many rows a memory may have.
   CachedMemory(const CacheSize& size, Index positions, Index heads, Index width)
@@ -121,7 +174,20 @@ class CachedMemory {
     return {block(sequence, head), nullptr, rows(sequence), storage_.cols(), storage_.cols(), 0};
   }
 
-  Index bytes() const { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  std::string layout() const override {
+    return "memory of " + std::to_string(heads_) + " heads of width " + std::to_string(storage_.cols()) + ", " +
+           std::to_string(sizeof(Scalar)) + " bytes a number";
+  }
+  Index parts(const Filled&) const override { return heads_; }
+  std::span<std::byte> part(Index sequence, Index head, const Filled& filled) override {
+    return std::as_writable_bytes(
+        std::span(block(sequence, head), static_cast<std::size_t>(filled.own_rows * storage_.cols())));
+  }
+  using CacheLeaf::part;
+  Index own_rows(Index sequence) const override { return rows(sequence); }
+  Index own_capacity() const override { return capacity_; }
+  void set_own_rows(Index sequence, Index rows) override { rows_[static_cast<std::size_t>(sequence)] = rows; }
 
  private:
   Scalar* block(Index sequence, Index head) {
@@ -143,13 +209,24 @@ struct NoCache {
 };
 struct NoRecord {};
 
-/// Bytes of a cache's tensors: visit(f, caches...) calls f(name, leaves...) for each, where leaves are CachedRows,
-/// CachedStates or CachedMemory.
+/// Bytes of a cache's tensors.
 template <class Cache>
 Index cache_bytes(const Cache& cache) {
   Index bytes = 0;
-  heed::visit([&](std::string_view, const auto& leaf) { bytes += leaf.bytes(); }, cache);
+  heed::visit([&](std::string_view, const CacheLeaf& leaf) { bytes += leaf.bytes(); }, cache);
   return bytes;
+}
+
+struct NamedLeaf {
+  std::string name;
+  CacheLeaf* leaf;
+};
+/// What a cache consists of, by name.
+template <class Cache>
+std::vector<NamedLeaf> leaves_of(Cache& cache) {
+  std::vector<NamedLeaf> list;
+  heed::visit([&](std::string_view name, CacheLeaf& leaf) { list.push_back({std::string(name), &leaf}); }, cache);
+  return list;
 }
 
 namespace detail {

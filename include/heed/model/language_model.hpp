@@ -65,6 +65,12 @@ class LanguageModel {
     bool can_truncate(Index sequence, Index length) const { return stack_.can_truncate(sequence, length); }
     [[nodiscard]] bool truncate(Index sequence, Index length) { return stack_.truncate(sequence, length); }
     Cache fork() const { return *this; }
+    [[nodiscard]] bool reorder(std::span<const Index> sources) { return stack_.reorder(sources); }
+    [[nodiscard]] bool reorder(std::initializer_list<Index> sources) {
+      return reorder(std::span(sources.begin(), sources.size()));
+    }
+    std::vector<std::byte> save() const { return stack_.save(); }
+    void load(std::span<const std::byte> bytes) { stack_.load(bytes); }
 
     /// Bytes of tensor storage: rows and states of all layers.
     Index bytes() const { return stack_.bytes(); }

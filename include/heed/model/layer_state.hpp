@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../core/workspace.hpp"
+#include "cache_blob.hpp"
 #include "layer_plan.hpp"
 #include "stack_config.hpp"
 
@@ -74,6 +75,27 @@ struct LayerState {
     for (Index b = 0; b < rows.sequences(); ++b) longest = (std::max)(longest, work.timeline.length(b) + rows.rows(b));
     return (std::max)(Index(1), (std::min)(rows.rows(), score_bytes / (longest * score_bytes_per_pair)));
   }
+  /// What all layers cache, from the lowest, under "layers.3.k" and the like.
+  std::vector<NamedLeaf> leaves() {
+    std::vector<NamedLeaf> all;
+    for (std::size_t layer = 0; layer < plan->layers(); ++layer)
+      plan->at(layer, [&]<std::size_t kind>(std::size_t index) {
+        for (NamedLeaf& leaf : leaves_of(std::get<kind>(caches)[index]))
+          all.push_back({"layers." + std::to_string(layer) + "." + leaf.name, leaf.leaf});
+      });
+    return all;
+  }
+  bool reorder(std::span<const Index> sources) {
+    if (!work.timeline.can_reorder(sources)) return false;
+    const Reordering reordering(work.timeline, sources);
+    Timeline reordered = work.timeline;
+    reordered.reorder(sources);
+    for (const NamedLeaf& leaf : leaves()) reordering.move(*leaf.leaf);
+    work.timeline = std::move(reordered);
+    return true;
+  }
+  std::vector<std::byte> save() const { return save_cache(work.timeline, const_cast<LayerState&>(*this).leaves()); }
+  void load(std::span<const std::byte> bytes) { load_cache(bytes, work.timeline, leaves()); }
   Index bytes() const {
     Index sum = 0;
     std::apply(

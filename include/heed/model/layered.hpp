@@ -78,6 +78,18 @@ class Layered {
     bool can_truncate(Index sequence, Index length) const { return state_.work.timeline.can_truncate(sequence, length); }
     [[nodiscard]] bool truncate(Index sequence, Index length) { return state_.work.timeline.truncate(sequence, length); }
     Cache fork() const { return *this; }
+    /// Sequence b becomes a copy of what sequence sources[b] was, with its positions, states and checkpoints. Refused, with
+    /// nothing changed, unless there is a source for every sequence.
+    [[nodiscard]] bool reorder(std::span<const Index> sources) { return state_.reorder(sources); }
+    [[nodiscard]] bool reorder(std::initializer_list<Index> sources) {
+      return reorder(std::span(sources.begin(), sources.size()));
+    }
+
+    /// The whole cache as one block of bytes (model/cache_blob.hpp).
+    std::vector<std::byte> save() const { return state_.save(); }
+    /// Becomes the cache that was saved, by this model with the same options; its positions may be more. Marks of before
+    /// are refused from now on. CheckpointError, with nothing changed, if the bytes are not those of such a cache.
+    void load(std::span<const std::byte> bytes) { state_.load(bytes); }
 
     /// Bytes of tensor storage: rows and states of all layers.
     Index bytes() const { return state_.bytes(); }

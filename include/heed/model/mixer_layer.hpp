@@ -19,6 +19,7 @@
 #include "../core/workspace.hpp"
 #include "../mixers/initialise.hpp"
 #include "../mixers/reach.hpp"
+#include "cache_blob.hpp"
 #include "stack_config.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -51,6 +52,8 @@ class MixerLayer {
       return Outputs<Scalar, typename Mixer::publishes>(tables_).template get<Signal>();
     }
     Index bytes() const { return cache_bytes(cache_); }
+    /// Its rows and states: what `Reordering`, `save_cache` and `load_cache` work on.
+    std::vector<NamedLeaf> leaves() { return leaves_of(cache_); }
 
    private:
     friend class MixerLayer;
