@@ -108,7 +108,7 @@ class CheckedFile {
 /// The text as JSON writes it. Text that is not UTF-8 would come back changed, so it is refused.
 inline std::string quoted(const std::string& where, const std::string& text) {
   const auto replace = nlohmann::json::error_handler_t::replace;
-  const std::string json = nlohmann::json(text).dump(-1, ' ', false, replace);
+  std::string json = nlohmann::json(text).dump(-1, ' ', false, replace);
   HEED_EXPECTS(CheckpointError, nlohmann::json::parse(json, nullptr, false) == text, where, ": expected UTF-8, found ",
                json);
   return json;

@@ -95,8 +95,8 @@ class LanguageModel {
    public:
     Tape(const Tape&) = delete;
     Tape& operator=(const Tape&) = delete;
-    Tape(Tape&&) = default;
-    Tape& operator=(Tape&&) = default;
+    Tape(Tape&&) noexcept = default;
+    Tape& operator=(Tape&&) noexcept = default;
     ~Tape() = default;
 
     const Sequences& sequences() const { return stack_.sequences(); }

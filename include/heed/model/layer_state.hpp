@@ -44,8 +44,8 @@ struct LayerState {
     }
     return *this;
   }
-  LayerState(LayerState&&) = default;
-  LayerState& operator=(LayerState&&) = default;
+  LayerState(LayerState&&) noexcept = default;
+  LayerState& operator=(LayerState&&) noexcept = default;
   ~LayerState() = default;
 
   std::shared_ptr<const Plan> plan;

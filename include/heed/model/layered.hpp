@@ -109,8 +109,8 @@ class Layered {
     // Its records point into its own arenas.
     Tape(const Tape&) = delete;
     Tape& operator=(const Tape&) = delete;
-    Tape(Tape&&) = default;
-    Tape& operator=(Tape&&) = default;
+    Tape(Tape&&) noexcept = default;
+    Tape& operator=(Tape&&) noexcept = default;
     ~Tape() = default;
 
     const Sequences& sequences() const { return sequences_; }

@@ -61,7 +61,7 @@ class Flags {
   Flags(const Flags&) = delete;
   Flags& operator=(const Flags&) = delete;
   constexpr bool& operator[](std::size_t i) { return data_[i]; }
-  constexpr operator std::span<const bool>() const { return {data_, size_}; }
+  constexpr operator std::span<const bool>() const { return {data_, size_}; }  // NOLINT(google-explicit-constructor)
 
  private:
   bool* data_;

@@ -236,8 +236,7 @@ class Laws {
       if (!near.holds(in_batch))
         fail(report, "packed: sequence " + std::to_string(b) + " of a batch", Nearness::error(in_batch, near.oracle), near);
     }
-    const auto tape_rows = sequences;
-    auto tape = model_.make_tape(tape_rows);
+    auto tape = model_.make_tape(sequences);
     const Matrix<float> taped = model_.forward(x_, tape);
     if (!same_bits(taped, y)) report.broken.push_back("packed: a training pass differs from inference on the same rows");
   }
