@@ -58,6 +58,45 @@ TEST(DynamicStack, HasTheBitsOfTheSameLayersAsTypes) {
   for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same_bits(found[i], expected[i])) << "result " << i;
 }
 
+template <class... Blocks>
+void expect_the_bits_of_types() {
+  const Sizes with_gaps{.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 12};
+  const Stack<float, Blocks...> as_types({.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 12});
+  const Model chosen = Model::build(with_gaps, {choose_block<Blocks>()...});
+  std::vector<std::string> names, chosen_names;
+  visit([&](std::string_view name, Role, const auto&) { names.emplace_back(name); }, as_types.params());
+  visit([&](std::string_view name, Role, const auto&) { chosen_names.emplace_back(name); }, chosen.params());
+  EXPECT_EQ(chosen_names, names);
+  const auto expected = results(as_types), found = results(chosen);
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same_bits(found[i], expected[i])) << "result " << i;
+}
+
+TEST(DynamicStack, HasTheBitsOfTheSameBlocksOfEveryFormAsTypes) {
+  expect_the_bits_of_types<Block<StandardAttention>, Block<StandardAttention, FeedForward<Relu>, LayerNorm, PostNorm>,
+                           Block<SharedValueAttention, GeGlu, NoNorm, ParallelForm>,
+                           Block<StandardAttention, FeedForward<Gelu>, RmsNorm, Sandwich>>();
+  expect_the_bits_of_types<Block<StandardAttention, NoFeedForward>,
+                           Block<StandardAttention, NoFeedForward, LayerNorm, PostNorm>,
+                           Block<StandardAttention, NoFeedForward, LayerNorm, ParallelForm>,
+                           Block<StandardAttention, NoFeedForward, RmsNorm, Sandwich>>();
+}
+
+TEST(DynamicStack, SaysWhatALayerWasChosenToBe) {
+  const Model model =
+      Model::build(sizes, {choose<StandardAttention>(), choose_block<Block<StandardAttention, GeGlu, LayerNorm, PostNorm>>(
+                                                            {.feed_forward = {.biases = true}, .norm = {.epsilon = 0.5}})});
+  EXPECT_EQ(model.layer(0).form, BlockForm::pre_norm);
+  const Model::Layer layer = model.layer(1);
+  EXPECT_EQ(layer.form, BlockForm::post_norm);
+  EXPECT_EQ(layer.config.mixer.mixer->config_of<Mamba2>(), nullptr);
+  ASSERT_NE(layer.config.mixer.mixer->config_of<StandardAttention>(), nullptr);
+  ASSERT_NE(layer.config.feed_forward.feed_forward->config_of<GeGlu>(), nullptr);
+  EXPECT_TRUE(layer.config.feed_forward.feed_forward->config_of<GeGlu>()->biases);
+  ASSERT_NE(layer.config.norm.norm->config_of<LayerNorm>(), nullptr);
+  EXPECT_EQ(layer.config.norm.norm->config_of<LayerNorm>()->epsilon, 0.5);
+}
+
 TEST(DynamicStack, IsACopyOfItsOwn) {
   Model model = Model::build(sizes, five_layers());
   const auto expected = results(model);
@@ -138,6 +177,11 @@ TEST(DynamicStack, RefusesALayerWithoutAMixer) {
   Model::Layer layer = choose<StandardAttention>();
   layer.config.mixer.mixer = nullptr;
   EXPECT_EQ(refusal({choose<StandardAttention>(), layer}), "layer 1: expected a mixer, found none");
+  Model::Layer no_norm = choose<StandardAttention>(), no_feed_forward = no_norm;
+  no_norm.config.norm.norm = nullptr;
+  no_feed_forward.config.feed_forward.feed_forward = nullptr;
+  EXPECT_EQ(refusal({no_norm}), "layer 0: expected a norm, found none");
+  EXPECT_EQ(refusal({no_feed_forward}), "layer 0: expected a feed-forward (or NoFeedForward), found none");
 }
 
 }  // namespace

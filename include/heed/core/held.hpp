@@ -57,6 +57,24 @@ std::conditional_t<std::is_const_v<Owner>, const T&, T&> like(T& value) {
   return value;
 }
 
+template <class T>
+inline constexpr char type_key = 0;  // its address tells types apart, without run-time type information
+
+/// A component with its config, of a type that only its maker knows.
+class Chosen {
+ public:
+  virtual ~Chosen() = default;
+  /// Its config if it is a Component, else null.
+  template <class Component>
+  const typename Component::Config* config_of() const {
+    return type() == &type_key<Component> ? static_cast<const typename Component::Config*>(config()) : nullptr;
+  }
+  virtual const char* type() const = 0;  // &type_key<Component>
+
+ private:
+  virtual const void* config() const = 0;
+};
+
 template <class Scalar>
 struct NamedTensor {
   std::string name;

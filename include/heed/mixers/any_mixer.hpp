@@ -65,9 +65,8 @@ struct AnyMixer {
   using AnyCall = Call<AnyMixer, Scalar>;
 
   /// A mixer with its config, behind virtual functions.
-  class Erased {
+  class Erased : public detail::Chosen {
    public:
-    virtual ~Erased() = default;
     virtual LayerSignals signals() const = 0;
     virtual std::span<const SignalInfo> infos() const = 0;
     virtual std::string describe() const = 0;
@@ -149,7 +148,11 @@ struct AnyMixer {
       Mixer::template backward<Scalar>(typed(call), x, d_y, d_x, gradients.template as<TypedParams>());
     }
 
+    const char* type() const override { return &detail::type_key<Mixer>; }
+
    private:
+    const void* config() const override { return &config_; }
+
     using TypedParams = typename Mixer::template Params<Scalar>;
     using TypedCache = typename Mixer::template Cache<Scalar>;
     using TypedRecord = typename Mixer::template Record<Scalar>;

@@ -176,6 +176,8 @@ struct Block {
   }
   static void check(const Shape& shape, const Config& config, std::string_view layer) {
     check_config<Mixer>(shape, config.mixer, layer);
+    check_config<FeedForward>(shape, config.feed_forward, layer);
+    check_config<Norm>(shape, config.norm, layer);
   }
   static bool sees_ahead(const Config& config) { return heed::sees_ahead<Mixer>(config.mixer); }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
@@ -188,6 +190,7 @@ struct Block {
   template <class AnyRecord>
   static void prepare_record(const Config& config, AnyRecord& record) {
     heed::prepare_record<Mixer>(config.mixer, record.mixer);
+    heed::prepare_record<FeedForward>(config.feed_forward, record.feed_forward);
   }
   static std::string describe(const Config& config) { return heed::describe<Mixer>(config.mixer); }
   static void mark_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,

@@ -2,29 +2,95 @@
 //
 //   auto model = DynamicStack<float>::build({.width = 64, .heads = 4}, {{choose<StandardAttention>()},
 //                                                                       {choose<SharedValueAttention>()}});
+//
+// What else a block is made of is chosen beside its mixer, or all at once, as a type:
+//
+//   {choose<StandardAttention>(), choose_feed_forward<GeGlu>(), choose_norm<LayerNorm>(), BlockForm::post_norm}
+//   {choose_block<Block<StandardAttention, GeGlu, LayerNorm, PostNorm>>()}
 #pragma once
+
+#include <array>
 
 #include "../core/precision.hpp"
 #include "../mixers/any_mixer.hpp"
+#include "any_feed_forward.hpp"
+#include "any_norm.hpp"
 #include "layered.hpp"
 
 namespace heed::inline HEED_ABI {
 
+/// The forms of blocks by number: the order of the kinds of a DynamicStack.
+enum class BlockForm { pre_norm, post_norm, parallel, sandwich };
+
+namespace detail {
+
+template <class Form>
+struct form_number;
+template <>
+struct form_number<PreNorm> {
+  static constexpr BlockForm value = BlockForm::pre_norm;
+};
+template <>
+struct form_number<PostNorm> {
+  static constexpr BlockForm value = BlockForm::post_norm;
+};
+template <>
+struct form_number<ParallelForm> {
+  static constexpr BlockForm value = BlockForm::parallel;
+};
+template <>
+struct form_number<Sandwich> {
+  static constexpr BlockForm value = BlockForm::sandwich;
+};
+
+template <class Scalar, class Form>
+using AnyBlock = Block<AnyMixer<Scalar>, AnyFeedForward<Scalar>, AnyNorm<Scalar>, Form>;
+template <class Scalar>
+using AnyLayers = Layered<Scalar, AnyBlock<Scalar, PreNorm>, AnyBlock<Scalar, PostNorm>, AnyBlock<Scalar, ParallelForm>,
+                          AnyBlock<Scalar, Sandwich>>;
+
+}  // namespace detail
+
+/// A block of types and its config, before the scalar is known.
+template <class BlockType>
+struct BlockChoice {
+  typename BlockType::Config config;
+};
+template <class BlockType>
+BlockChoice<BlockType> choose_block(typename BlockType::Config config = {}) {
+  return {std::move(config)};
+}
+
 template <class ScalarOrPrecision>
-class DynamicStack : public Layered<typename PrecisionOf<ScalarOrPrecision>::Arithmetic,
-                                    Block<AnyMixer<typename PrecisionOf<ScalarOrPrecision>::Arithmetic>>> {
+class DynamicStack : public detail::AnyLayers<typename PrecisionOf<ScalarOrPrecision>::Arithmetic> {
   using Scalar = typename PrecisionOf<ScalarOrPrecision>::Arithmetic;
-  using Base = Layered<Scalar, Block<AnyMixer<Scalar>>>;
+  using Base = detail::AnyLayers<Scalar>;
 
  public:
-  /// The config of one layer, from a choice of mixer.
+  /// The config of one layer, from choices.
   struct Layer {
     template <class Chosen>
     requires requires(const Chosen& chosen) { chosen.template erased<Scalar>(); }
     Layer(const Chosen& chosen, SwiGlu::Config feed_forward = {}, RmsNorm::Config norm = {})  // NOLINT: a choice is a layer
-        : config{chosen.template erased<Scalar>(), feed_forward, norm} {}
+        : Layer(chosen, choose_feed_forward<SwiGlu>(feed_forward), choose_norm<RmsNorm>(norm)) {}
 
-    typename Block<AnyMixer<Scalar>>::Config config;
+    template <class Chosen, class FeedForwardType, class Norm = RmsNorm>
+    Layer(const Chosen& chosen, const FeedForwardChoice<FeedForwardType>& feed_forward,
+          const NormChoice<Norm>& norm = choose_norm<Norm>(), BlockForm form_in = BlockForm::pre_norm)
+        : Layer({chosen.template erased<Scalar>(), feed_forward.template erased_feed_forward<Scalar>(),
+                 norm.template erased_norm<Scalar>()},
+                form_in) {}
+
+    template <class Mixer, class FeedForwardType, class Norm, class Form>
+    Layer(const BlockChoice<Block<Mixer, FeedForwardType, Norm, Form>>& block)  // NOLINT: a choice is a layer
+        : Layer(choose<Mixer>(block.config.mixer), choose_feed_forward<FeedForwardType>(block.config.feed_forward),
+                choose_norm<Norm>(block.config.norm), detail::form_number<Form>::value) {}
+
+    using Config = typename detail::AnyBlock<Scalar, PreNorm>::Config;
+    Layer(Config config_in, BlockForm form_in) : config(std::move(config_in)), form(form_in) {}
+
+    Config config;
+    BlockForm form;
   };
 
   /// Raises ConfigError, naming the layer and the tap, for wrong wiring, heads that a source does not publish and sizes
@@ -32,15 +98,37 @@ class DynamicStack : public Layered<typename PrecisionOf<ScalarOrPrecision>::Ari
   static DynamicStack build(const Sizes& sizes, const std::vector<Layer>& layers) {
     std::vector<typename Base::Plan::Place> places;
     typename Base::Plan::Configs configs;
-    for (const Layer& layer : layers) {
-      places.push_back({0, places.size()});
-      std::get<0>(configs).push_back(layer.config);
-    }
+    for (const Layer& layer : layers) add(layer, places, configs, std::make_index_sequence<forms>());
     return DynamicStack(sizes, std::move(places), std::move(configs));
+  }
+
+  /// What a layer was chosen to be.
+  Layer layer(std::size_t number) const {
+    typename Layer::Config config;
+    const auto form = static_cast<BlockForm>(this->plan().place(number).kind);
+    this->plan().at(number, [&]<std::size_t kind>(std::size_t index) {
+      const auto& of_kind = this->plan().template config<kind>(index);
+      config = {of_kind.mixer, of_kind.feed_forward, of_kind.norm};
+    });
+    return Layer(std::move(config), form);
   }
 
  private:
   using Base::Base;
+
+  static constexpr std::size_t forms = std::tuple_size_v<typename Base::Plan::Configs>;
+
+  template <std::size_t... K>
+  static void add(const Layer& layer, std::vector<typename Base::Plan::Place>& places,
+                  typename Base::Plan::Configs& configs, std::index_sequence<K...>) {
+    const auto form = static_cast<std::size_t>(layer.form);
+    const auto add_as = [&](std::size_t kind, auto& of_kind) {
+      if (kind != form) return;
+      places.push_back({kind, of_kind.size()});
+      of_kind.push_back({layer.config.mixer, layer.config.feed_forward, layer.config.norm});
+    };
+    (add_as(K, std::get<K>(configs)), ...);
+  }
 };
 
 }  // namespace heed::inline HEED_ABI
