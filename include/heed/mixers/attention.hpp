@@ -23,6 +23,14 @@ struct Attention {
     typename Values::Config values = {};
     typename Output::Config output = {};
     bool output_bias = false;  // b_o
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("scores", config.scores);
+      f("values", config.values);
+      f("output", config.output);
+      f("output_bias", config.output_bias);
+    }
   };
 
   template <class Scalar>

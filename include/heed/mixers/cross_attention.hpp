@@ -33,6 +33,16 @@ struct CrossAttention {
     Index width_of_memory(const Shape& shape) const { return memory_width == 0 ? shape.width : memory_width; }
     HeadProjection::Config comparing() const { return {biases, query_key_norm, norm_epsilon}; }  // queries and keys
     HeadProjection::Config values() const { return {.biases = biases}; }
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("memory_positions", config.memory_positions);
+      f("memory_width", config.memory_width);
+      f("biases", config.biases);
+      f("query_key_norm", config.query_key_norm);
+      f("norm_epsilon", config.norm_epsilon);
+      f("scale", config.scale);
+    }
   };
 
   template <class Scalar>

@@ -9,7 +9,10 @@
 // (arXiv 2010.04245), per head as in Qwen3 (arXiv 2505.09388), whole as in OLMo 2 (arXiv 2501.00656).
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "../core/pass.hpp"
 #include "../core/visit.hpp"
@@ -22,6 +25,9 @@ namespace heed::inline HEED_ABI {
 
 /// What queries and keys are normalised over, after the projection and before they turn.
 enum class QueryKeyNorm { none, per_head, whole };
+constexpr std::array<std::pair<std::string_view, QueryKeyNorm>, 3> names_of(QueryKeyNorm) {
+  return {{{"none", QueryKeyNorm::none}, {"per_head", QueryKeyNorm::per_head}, {"whole", QueryKeyNorm::whole}}};
+}
 
 struct HeadProjection {
   struct Config {

@@ -45,6 +45,12 @@ struct Fixed {
   struct Config {
     double from_first = 0.5;
     double from_own = 0.5;
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("from_first", config.from_first);
+      f("from_own", config.from_own);
+    }
   };
 
   template <class Scalar>
@@ -75,6 +81,12 @@ struct FixedPerHead {
   struct Config {
     std::vector<double> from_first = {};  // [G], of the kv heads that are the mixer's own
     std::vector<double> from_own = {};
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("from_first", config.from_first);
+      f("from_own", config.from_own);
+    }
   };
 
   template <class Scalar>
@@ -123,6 +135,12 @@ struct LearnedCoefficients {
   struct Config {  // where learning starts
     double from_first = 0.5;
     double from_own = 0.5;
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("from_first", config.from_first);
+      f("from_own", config.from_own);
+    }
   };
 
   template <class Scalar>

@@ -19,6 +19,11 @@ struct Neutreno {
 
   struct Config {
     double lambda = 0.4;
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("lambda", config.lambda);
+    }
   };
 
   template <class Scalar>

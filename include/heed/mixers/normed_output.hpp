@@ -6,6 +6,9 @@
 // section 2.1; per head: Sun et al. 2023 (arXiv 2307.08621), RetNet, eq. 8, with RMS in place of a group norm.
 #pragma once
 
+#include <array>
+#include <string_view>
+#include <utility>
 #include "../ops/rms_norm.hpp"
 #include "mixer.hpp"
 
@@ -18,9 +21,18 @@ struct NormedOutput {
   using publishes = signals<>;
 
   enum class Over { head, whole };
+  friend constexpr std::array<std::pair<std::string_view, Over>, 2> names_of(Over) {
+    return {{{"head", Over::head}, {"whole", Over::whole}}};
+  }
   struct Config {
     Over over = Over::whole;
     double epsilon = 1e-5;
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("over", config.over);
+      f("epsilon", config.epsilon);
+    }
   };
 
   template <class Scalar>

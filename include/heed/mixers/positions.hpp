@@ -5,6 +5,7 @@
 // Source: Su et al. 2021 (arXiv 2104.09864); without positions: Haviv et al. 2022 (arXiv 2203.16634).
 #pragma once
 
+#include <string_view>
 #include <variant>
 
 #include "../core/pass.hpp"
@@ -12,7 +13,9 @@
 
 namespace heed::inline HEED_ABI {
 
-struct NoPositions {};
+struct NoPositions {
+  static constexpr std::string_view name = "none";
+};
 
 using Positions = std::variant<Rotary, NoPositions>;
 

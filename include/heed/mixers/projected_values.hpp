@@ -19,6 +19,11 @@ struct ProjectedValues {
     bool biases = false;  // b_v
 
     HeadProjection::Config projection() const { return {.biases = biases}; }
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("biases", config.biases);
+    }
   };
 
   template <class Scalar>

@@ -24,6 +24,12 @@ struct ResidualValues {
     bool biases = false;  // b_v
 
     HeadProjection::Config projection() const { return {.biases = biases}; }
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("coefficients", config.coefficients);
+      f("biases", config.biases);
+    }
   };
 
   template <class Scalar>

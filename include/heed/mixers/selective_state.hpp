@@ -38,6 +38,16 @@ struct SelectiveState {
     Index groups = 1;        // of b and c: channel i reads group floor(i groups / C)
     Index taps = 4;          // of the convolution
     Index chunk = 32;        // rows between two states that training keeps; no output depends on it
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("inner_width", config.inner_width);
+      f("state_width", config.state_width);
+      f("dt_rank", config.dt_rank);
+      f("groups", config.groups);
+      f("taps", config.taps);
+      f("chunk", config.chunk);
+    }
   };
 
   template <class Scalar>

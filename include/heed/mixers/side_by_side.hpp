@@ -42,6 +42,13 @@ struct SideBySide {
     Index second_kv_heads = HeadSplit::half;  // half of the layer's unless chosen
     typename First::Config first = {};
     typename Second::Config second = {};
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("second_kv_heads", config.second_kv_heads);
+      f("first", config.first);
+      f("second", config.second);
+    }
   };
 
   template <class Scalar>

@@ -23,6 +23,16 @@ struct SoftmaxOptions {
   HeadProjection::Config projection() const { return {biases, query_key_norm, norm_epsilon}; }
   double scale_for(Index head_width) const { return scale == 0 ? 1 / std::sqrt(static_cast<double>(head_width)) : scale; }
   void check(const Shape& shape, std::string_view layer) const { check_positions(positions, shape.head_width, layer); }
+
+  template <class F, class C>
+  static void fields(F&& f, C& options) {
+    f("mask", options.mask);
+    f("positions", options.positions);
+    f("biases", options.biases);
+    f("query_key_norm", options.query_key_norm);
+    f("norm_epsilon", options.norm_epsilon);
+    f("scale", options.scale);
+  }
 };
 
 /// The operand over these queries and keys, with room for those probabilities that a layer above reads.

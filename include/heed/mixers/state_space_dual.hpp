@@ -11,8 +11,11 @@
 // Source: Dao and Gu 2024 (arXiv 2405.21060), section 7; in place of attention heads: Yan et al. 2024 (arXiv 2410.12850).
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <optional>
+#include <string_view>
+#include <utility>
 
 #include "../ops/gated_rms_norm.hpp"
 #include "../ops/linear.hpp"
@@ -27,6 +30,9 @@ namespace heed::inline HEED_ABI {
 
 /// What has a weight d of its own.
 enum class Skip { by_head, by_channel };
+constexpr std::array<std::pair<std::string_view, Skip>, 2> names_of(Skip) {
+  return {{{"by_head", Skip::by_head}, {"by_channel", Skip::by_channel}}};
+}
 
 struct StateSpaceDual {
   static constexpr std::string_view name = "state space dual";
@@ -42,6 +48,18 @@ struct StateSpaceDual {
     Gating gating = Gating::before_norm;
     StepLimits dt_limits = {};
     Skip skip = Skip::by_head;
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("state_width", config.state_width);
+      f("groups", config.groups);
+      f("taps", config.taps);
+      f("chunk", config.chunk);
+      f("epsilon", config.epsilon);
+      f("gating", config.gating);
+      f("dt_limits", config.dt_limits);
+      f("skip", config.skip);
+    }
   };
 
   template <class Scalar>

@@ -20,6 +20,11 @@ namespace heed::inline HEED_ABI {
 
 struct FeedForwardConfig {
   bool biases = false;
+
+  template <class F, class C>
+  static void fields(F&& f, C& config) {
+    f("biases", config.biases);
+  }
 };
 
 namespace detail {

@@ -21,6 +21,11 @@ namespace heed::inline HEED_ABI {
 
 struct NormConfig {
   double epsilon = 1e-5;
+
+  template <class F, class C>
+  static void fields(F&& f, C& config) {
+    f("epsilon", config.epsilon);
+  }
 };
 
 struct RmsNorm {

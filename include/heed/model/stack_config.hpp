@@ -36,6 +36,16 @@ struct Sizes {
             .heads = {0, heads},
             .kv_heads = {0, groups}};
   }
+
+  template <class F, class C>
+  static void fields(F&& f, C& sizes) {
+    f("width", sizes.width);
+    f("heads", sizes.heads);
+    f("kv_heads", sizes.kv_heads);
+    f("head_width", sizes.head_width);
+    f("value_width", sizes.value_width);
+    f("hidden", sizes.hidden);
+  }
 };
 
 struct CacheOptions {

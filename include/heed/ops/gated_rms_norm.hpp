@@ -10,6 +10,9 @@
 // False
 #pragma once
 
+#include <array>
+#include <string_view>
+#include <utility>
 #include "activation.hpp"
 #include "rms_norm.hpp"
 
@@ -17,6 +20,10 @@ namespace heed::inline HEED_ABI {
 
 /// Where the gate stands: before the norm, after it, or alone.
 enum class Gating { before_norm, after_norm, without_norm };
+constexpr std::array<std::pair<std::string_view, Gating>, 3> names_of(Gating) {
+  return {
+      {{"before_norm", Gating::before_norm}, {"after_norm", Gating::after_norm}, {"without_norm", Gating::without_norm}}};
+}
 
 template <class Scalar>
 struct GatedRmsNormInputs {

@@ -114,6 +114,17 @@ struct Mask {
 
   friend constexpr bool operator==(const Mask&, const Mask&) = default;
 
+  // Documents belong to a call: they are not described.
+  template <class F, class C>
+  static void fields(F&& f, C& mask) {
+    f("left", mask.left);
+    f("right", mask.right);
+    f("sinks", mask.sinks);
+    f("prefix", mask.prefix);
+    f("chunk", mask.chunk);
+    f("length", mask.length);
+  }
+
  private:
   constexpr Index chunk_begin(Index i) const { return (i >= 0 ? i / chunk : -((chunk - 1 - i) / chunk)) * chunk; }
   constexpr Interval document(Index position) const {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "../core/sequences.hpp"
@@ -23,10 +24,20 @@
 namespace heed::inline HEED_ABI {
 
 struct Rotary {
+  static constexpr std::string_view name = "rotary";
+
   double theta = 10000;  // the base of the frequencies
   Index width = 0;       // r: features of a head that turn, the first ones; 0: all
   RotaryPairs pairs = RotaryPairs::half_split;
   RotaryScaling scaling = {};
+
+  template <class F, class C>
+  static void fields(F&& f, C& rotary) {
+    f("theta", rotary.theta);
+    f("width", rotary.width);
+    f("pairs", rotary.pairs);
+    f("scaling", rotary.scaling);
+  }
 };
 
 /// Cosines and sines that were formed elsewhere, a row for each position.

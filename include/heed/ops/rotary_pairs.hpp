@@ -5,6 +5,9 @@
 // The two are one map up to a permutation of a head's first r features.
 #pragma once
 
+#include <array>
+#include <string_view>
+#include <utility>
 #include "lanes.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -14,6 +17,9 @@ enum class RotaryPairs {
   half_split,   ///< i with i + r/2: GPT-NeoX, and Llama as Hugging Face stores it
   interleaved,  ///< 2i with 2i + 1: GPT-J, and Llama as Meta stores it
 };
+constexpr std::array<std::pair<std::string_view, RotaryPairs>, 2> names_of(RotaryPairs) {
+  return {{{"half_split", RotaryPairs::half_split}, {"interleaved", RotaryPairs::interleaved}}};
+}
 
 /// Returns W_q or W_k (or their biases, [1 x heads*E]) for the other pairs: the columns of every head are put where the
 /// other layout looks for them, so that the scores stay the same.

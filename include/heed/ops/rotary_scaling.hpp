@@ -35,12 +35,22 @@ struct Unscaled {
 struct LinearScaling {
   static constexpr std::string_view name = "linear";
   double factor = 1;  // s >= 1
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("factor", scaling.factor);
+  }
 };
 
 /// "NTK-aware" interpolation: a larger base. Source: Peng et al. 2023 (arXiv 2309.00071), section 3.1.
 struct NtkScaling {
   static constexpr std::string_view name = "ntk";
   double factor = 1;  // s >= 1
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("factor", scaling.factor);
+  }
 };
 
 /// "Dynamic NTK": nothing changes up to L_0. Source: Peng et al. 2023 (arXiv 2309.00071), section 3.3, with the base that
@@ -50,6 +60,13 @@ struct DynamicNtkScaling {
   double factor = 1;             // s >= 1
   Index original_positions = 0;  // L_0
   Index positions = 0;           // L: the longest context that will be fed
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("factor", scaling.factor);
+    f("original_positions", scaling.original_positions);
+    f("positions", scaling.positions);
+  }
 };
 
 /// "NTK by parts" and a magnitude. Source: Peng et al. 2023 (arXiv 2309.00071), sections 3.2 and 3.4, with a ramp over the
@@ -62,6 +79,15 @@ struct YarnScaling {
   double slow = 1;                              // slower pairs are divided by s
   std::optional<double> attention_factor = {};  // the magnitude m; if absent 0.1 ln s + 1
   bool truncate = true;                         // the ramp's ends are rounded outwards to whole pairs (gpt-oss: not)
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("factor", scaling.factor);
+    f("original_positions", scaling.original_positions);
+    f("fast", scaling.fast);
+    f("slow", scaling.slow);
+    f("attention_factor", scaling.attention_factor);
+  }
 };
 
 /// Source: Meta's Llama 3.1 (arXiv 2407.21783) and its code: the pairs between `low` and `high` turns in L_0 are blended.
@@ -71,6 +97,14 @@ struct Llama3Scaling {
   double low = 1;                   // turns in L_0
   double high = 4;                  // turns in L_0, > low
   Index original_positions = 8192;  // L_0
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("factor", scaling.factor);
+    f("low", scaling.low);
+    f("high", scaling.high);
+    f("original_positions", scaling.original_positions);
+  }
 };
 
 /// Source: Ding et al. 2024 (arXiv 2402.13753), with the two lists and the magnitude of Phi-3.
@@ -82,6 +116,16 @@ struct LongRopeScaling {
   Index original_positions = 0;                 // L_0
   Index positions = 0;                          // L: the longest context that will be fed
   std::optional<double> attention_factor = {};  // the magnitude m; if absent sqrt(1 + ln s / ln L_0)
+
+  template <class F, class C>
+  static void fields(F&& f, C& scaling) {
+    f("short_factors", scaling.short_factors);
+    f("long_factors", scaling.long_factors);
+    f("factor", scaling.factor);
+    f("original_positions", scaling.original_positions);
+    f("positions", scaling.positions);
+    f("attention_factor", scaling.attention_factor);
+  }
 };
 
 using RotaryScaling =

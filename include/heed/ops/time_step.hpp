@@ -20,6 +20,12 @@ struct StepLimits {
   double most = 0;  ///< 0: no limit
 
   bool any() const { return least > 0 || most > 0; }
+
+  template <class F, class C>
+  static void fields(F&& f, C& limits) {
+    f("least", limits.least);
+    f("most", limits.most);
+  }
 };
 
 namespace detail {

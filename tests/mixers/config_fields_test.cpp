@@ -1,0 +1,59 @@
+// Every config of the menu is reached by name: what is not listed in its `fields` would be lost on the way to a file.
+#include <gtest/gtest.h>
+
+#include "heed/core/fields.hpp"
+#include "heed/mixers/variants.hpp"
+
+namespace heed {
+namespace {
+
+using Members = Description::Members;
+using List = Description::List;
+
+template <class Config>
+void expect_round_trip(const Description& description) {
+  Config config{};
+  read_described(description, config, Place());
+  EXPECT_EQ(described(config), description);
+  EXPECT_EQ(described(Config{}), Description(Members{}));
+}
+
+TEST(ConfigFields, OfAttentionReachMasksPositionsAndTheirScaling) {
+  const Description yarn = Members{{"type", "yarn"}, {"factor", 4.0}, {"original_positions", 4096}};
+  expect_round_trip<StandardAttention::Config>(Members{
+      {"scores",
+       Members{{"mask", Members{{"left", 127}, {"sinks", 4}}},
+               {"positions",
+                Members{{"type", "rotary"}, {"theta", 5e5}, {"width", 16}, {"pairs", "interleaved"}, {"scaling", yarn}}},
+               {"biases", true},
+               {"query_key_norm", "per_head"}}},
+      {"values", Members{{"biases", true}}},
+      {"output_bias", true}});
+  expect_round_trip<StandardAttention::Config>(
+      Members{{"scores", Members{{"mask", Members{{"right", "unbounded"}}}, {"positions", "none"}}}});
+}
+
+TEST(ConfigFields, OfResidualValuesReachTheirCoefficients) {
+  expect_round_trip<LearnedResidualValueAttention::Config>(
+      Members{{"values", Members{{"coefficients", Members{{"from_first", 0.25}}}, {"biases", true}}}});
+}
+
+TEST(ConfigFields, OfRecurrencesReachTheirSizesAndChoices) {
+  expect_round_trip<Mamba2::Config>(Members{{"state_width", 16},
+                                            {"gating", "after_norm"},
+                                            {"dt_limits", Members{{"least", 0.5}, {"most", 2.0}}},
+                                            {"skip", "by_channel"}});
+  expect_round_trip<Mamba::Config>(Members{{"inner_width", 64}, {"dt_rank", 3}});
+}
+
+TEST(ConfigFields, OfTwoSideBySideReachBoth) {
+  expect_round_trip<RecurrentMixAttention::Config>(
+      Members{{"second_kv_heads", 1}, {"second", Members{{"state_width", 8}}}});
+}
+
+TEST(ConfigFields, OfCrossAttentionReachItsMemory) {
+  expect_round_trip<CrossAttention::Config>(Members{{"memory_positions", 12}, {"query_key_norm", "whole"}});
+}
+
+}  // namespace
+}  // namespace heed
