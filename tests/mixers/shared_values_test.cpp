@@ -45,7 +45,7 @@ TEST(SharedValues, PassTheEntriesOfTheirOriginOn) {
   const StateSlots slots[] = {{}, {}};
   Arena kept, scratch;
   Workers workers;
-  const Pass pass{sequences.division(), past, slots, Purpose::inference, kept, scratch, workers};
+  const Pass pass{sequences.division(), past, {slots}, Purpose::inference, kept, scratch, workers};
   const Matrix<float> x = Matrix<float>::Zero(2, 4);
   const auto v = SharedValues<>::apply<float>(
       {upper, config, params, Inputs<float, SharedValues<>::consumes>(std::span<const SignalTable>(in)),

@@ -20,7 +20,7 @@ struct Source {
   Sequences rows = Sequences(std::span<const Index>(lengths));
   std::vector<Index> past = {0, 0, 0};
   std::vector<StateSlots> slots = {{}, {}, {}};
-  Pass pass{rows.division(), past, slots, Purpose::training, kept, scratch, workers};
+  Pass pass{rows.division(), past, {slots}, Purpose::training, kept, scratch, workers};
   HeadTable<HeadRows<double>> values = HeadTable<HeadRows<double>>::make(kept, 3, 2);
   HeadTable<Probabilities<double>> scores = HeadTable<Probabilities<double>>::make(kept, 3, 4);
   SignalTable tables[2] = {{values.entries, 3, 2, 2, nullptr}, {scores.entries, 3, 4, 4, nullptr}};
