@@ -74,6 +74,7 @@ void compare_ssd(Case& at, const LinearAttentionInputs<Scalar>& in, const Linear
 inline Worst linear_attention_case(Case& at) {
   const Tensor &query = at.required(0, "query"), &key = at.required(1, "key"), &value = at.required(2, "value");
   const Tensor *past_state = at.input(3), *decay = at.input(4), *beta = at.input(5);
+  if (at.input(6) != nullptr) throw NotOffered("a delta rule that erases by a gate of its own");
   const std::string rule = at.word("update_rule", "gated_delta");
   const Index H = at.integer("q_num_heads", 0), G = at.integer("kv_num_heads", 0);
   at.integer("chunk_size", 64);  // how it is computed, not what
