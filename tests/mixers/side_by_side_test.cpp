@@ -33,15 +33,15 @@ TEST(SideBySide, HoldsTheContractWithNoHeadsOnOneSide) {
 
 TEST(SideBySide, SplitsTheKvHeadsWithTheirQueryHeads) {
   const Shape shape = sizes.shape();
-  const HeadSplit split{2};
-  EXPECT_EQ(split.first(shape).kv_heads, (HeadRange{0, 1}));
-  EXPECT_EQ(split.first(shape).heads, (HeadRange{0, 2}));
-  EXPECT_EQ(split.second(shape).kv_heads, (HeadRange{1, 2}));
-  EXPECT_EQ(split.second(shape).heads, (HeadRange{2, 4}));
+  const PartialScoreReuseAttention::Config split{.second_kv_heads = 2};
+  EXPECT_EQ(HeadSplit::first(shape, split).kv_heads, (HeadRange{0, 1}));
+  EXPECT_EQ(HeadSplit::first(shape, split).heads, (HeadRange{0, 2}));
+  EXPECT_EQ(HeadSplit::second(shape, split).kv_heads, (HeadRange{1, 2}));
+  EXPECT_EQ(HeadSplit::second(shape, split).heads, (HeadRange{2, 4}));
 }
 
 TEST(SideBySide, GivesTheSecondHalfOfTheKvHeadsUnlessChosen) {
-  EXPECT_EQ(HeadSplit{HeadSplit::half}.second_count(sizes.shape()), 1);
+  EXPECT_EQ(HeadSplit::second_count(sizes.shape(), PartialScoreReuseAttention::Config{}), 1);
   EXPECT_EQ(PartialScoreReuseAttention::Config{}.second_kv_heads, HeadSplit::half);
 }
 

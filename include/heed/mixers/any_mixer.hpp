@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../core/held.hpp"
+#include "in_parallel.hpp"
 #include "initialise.hpp"
 #include "side_by_side.hpp"
 
@@ -227,23 +228,34 @@ Choice<Mixer> choose(typename Mixer::Config config = {}) {
   return {std::move(config)};
 }
 
-/// Two choices on disjoint heads of one layer.
-template <class First, class Second>
+/// Two choices on one layer.
+template <class First, class Second, class Division>
 struct PairChoice {
+  template <class Scalar>
+  using Pair = MixerPair<AnyMixer<Scalar>, AnyMixer<Scalar>, Division>;
+
   First first;
   Second second;
-  Index second_kv_heads;
+  Index second_kv_heads = HeadSplit::half;
 
   template <class Scalar>
   typename AnyMixer<Scalar>::Config erased() const {
-    using Pair = SideBySide<AnyMixer<Scalar>, AnyMixer<Scalar>>;
-    typename Pair::Config config{second_kv_heads, first.template erased<Scalar>(), second.template erased<Scalar>()};
-    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair>>(std::move(config))};
+    typename Pair<Scalar>::Config config{.first = first.template erased<Scalar>(),
+                                         .second = second.template erased<Scalar>()};
+    if constexpr (std::same_as<Division, HeadSplit>) config.second_kv_heads = second_kv_heads;
+    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair<Scalar>>>(std::move(config))};
   }
 };
+/// On disjoint heads.
 template <class First, class Second>
-PairChoice<First, Second> choose_side_by_side(First first, Second second, Index second_kv_heads = HeadSplit::half) {
+PairChoice<First, Second, HeadSplit> choose_side_by_side(First first, Second second,
+                                                         Index second_kv_heads = HeadSplit::half) {
   return {std::move(first), std::move(second), second_kv_heads};
+}
+/// Each on all heads.
+template <class First, class Second>
+PairChoice<First, Second, AllHeads> choose_in_parallel(First first, Second second) {
+  return {std::move(first), std::move(second)};
 }
 
 }  // namespace heed::inline HEED_ABI

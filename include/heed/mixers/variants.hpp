@@ -3,6 +3,7 @@
 
 #include "attention.hpp"
 #include "cross_attention.hpp"
+#include "in_parallel.hpp"
 #include "neutreno.hpp"
 #include "normed_output.hpp"
 #include "residual_values.hpp"
@@ -34,6 +35,8 @@ using PartialScoreReuseResidualValueAttention = SideBySide<ResidualValueAttentio
 using PartialScoreReuseSharedValueAttention = SideBySide<SharedValueAttention, ScoreReuseSharedValueAttention>;
 /// Some heads attend, the others recur.
 using RecurrentMixAttention = SideBySide<StandardAttention, StateSpaceDual>;
+/// Every head attends and recurs.
+using ParallelMixAttention = InParallel<Attention<ComputedScores, ProjectedValues, NormedOutput>, StateSpaceDual>;
 
 using ResFormer = ResidualValueAttention;      // Zhou et al. 2024
 using SVFormer = SharedValueAttention;         // Zhou et al. 2024
