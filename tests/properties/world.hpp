@@ -1,0 +1,241 @@
+// A cache and what it must hold: the rows of every sequence's text so far, with the results they gave when they were fed.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "../reference/bounds.hpp"
+#include "heed/mixers/variants.hpp"
+#include "heed/model/dynamic_stack.hpp"
+#include "heed/testing/mixer_contract.hpp"
+#include "program.hpp"
+
+namespace heed::properties {
+
+inline constexpr Sizes sizes = {.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 8};
+inline constexpr Index capacity = 24;
+
+template <class Scalar>
+typename DynamicStack<Scalar>::Layer layer_of(Kind kind) {
+  switch (kind) {
+    case Kind::window: {
+      StandardAttention::Config config;
+      config.scores.mask = window(3);
+      return choose<StandardAttention>(config);
+    }
+    case Kind::residual:
+      return choose<ResidualValueAttention>();
+    case Kind::shared:
+      return choose<SharedValueAttention>();
+    case Kind::reuse:
+      return choose<ScoreReuseAttention>();
+    case Kind::partial_reuse:
+      return choose_side_by_side(choose<StandardAttention>(), choose<ScoreReuseAttention>(), 1);
+    case Kind::mamba:
+      return choose<Mamba>({.state_width = 2});
+    case Kind::mamba2:
+      return choose<Mamba2>({.state_width = 3, .chunk = 4});
+    case Kind::side_by_side:
+      return choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>({.state_width = 3}), 1);
+    case Kind::shared_keys:
+      return choose<SharedKeyAttention>();
+    case Kind::standard:
+      break;
+  }
+  return choose<StandardAttention>();
+}
+template <class Scalar>
+DynamicStack<Scalar> build(const std::vector<Kind>& kinds) {
+  std::vector<typename DynamicStack<Scalar>::Layer> layers;
+  for (const Kind kind : kinds) layers.push_back(layer_of<Scalar>(kind));
+  return DynamicStack<Scalar>::build(sizes, layers);
+}
+
+/// The stack of a program, and the same weights in double.
+struct Models {
+  explicit Models(std::vector<Kind> kinds) : narrow(build<float>(wired(kinds))), exact(build<double>(wired(kinds))) {
+    testing::detail::randomise(narrow.params(), 3);
+    testing::detail::copy_params(narrow.params(), exact.params());
+  }
+
+  DynamicStack<float> narrow;
+  DynamicStack<double> exact;
+
+ private:
+  static std::vector<Kind> wired(std::vector<Kind> kinds) {
+    for (std::size_t count = 1; count <= kinds.size(); ++count) try {
+        static_cast<void>(build<float>({kinds.begin(), kinds.begin() + static_cast<std::ptrdiff_t>(count)}));
+      } catch (const ConfigError&) {
+        kinds[count - 1] = Kind::standard;
+      }
+    return kinds;
+  }
+};
+
+struct Row {
+  Matrix<float> x;  // [1 x D]
+  Matrix<float> y;  // [1 x D] what it gave
+};
+using Text = std::vector<Row>;
+
+class World {
+ public:
+  World(const Models& models, const Program& program)
+      : models_(&models),
+        program_(&program),
+        cache_(make_cache()),
+        texts_(static_cast<std::size_t>(program.sequences)),
+        back_(texts_.size(), 0) {}
+
+  void run(const Step& step, Random& random) {
+    const auto b = static_cast<std::size_t>(step.of[0] % program_->sequences);
+    switch (step.action) {
+      case Action::feed:
+        return feed(step.of, random);
+      case Action::overflow:
+        return overflow(b);
+      case Action::checkpoint:
+        marks_.push_back({cache_.checkpoint(), texts_});
+        return;
+      case Action::rollback:
+        return rollback(step.of[1]);
+      case Action::rollback_one:
+        return rollback_one(step.of[1], b);
+      case Action::cut_back:
+        return cut_back(b, step.of[1]);
+      case Action::restart:
+        RC_ASSERT(cache_.truncate(static_cast<Index>(b), 0));
+        texts_[b].clear(), back_[b] = 0;
+        return;
+      case Action::fork:
+        return;  // is done by whoever keeps the worlds
+      case Action::reorder:
+        return reorder(step.of);
+      case Action::save_and_load:
+        return save_and_load();
+    }
+  }
+
+  /// Every row that is left gave what a replay of the text gives, up to rounding.
+  void verify(Random& random) {
+    feed({1, 1, 1, 1}, random);
+    for (std::size_t b = 0; b < texts_.size(); ++b) {
+      RC_ASSERT(cache_.length(static_cast<Index>(b)) == static_cast<Index>(texts_[b].size()));
+      if (!texts_[b].empty()) verify(texts_[b]);
+    }
+  }
+
+ private:
+  struct Remembered {
+    Mark mark;
+    std::vector<Text> texts;
+  };
+
+  CacheOptions options() const {
+    return {.sequences = program_->sequences,
+            .positions = capacity,
+            .checkpoints = program_->checkpoints,
+            .recent_states = program_->recent_states,
+            .score_bytes = program_->score_bytes};
+  }
+  DynamicStack<float>::Cache make_cache() const { return models_->narrow.make_cache(options()); }
+
+  void feed(const std::array<int, 4>& counts, Random& random) {
+    std::vector<Index> rows;
+    for (std::size_t b = 0; b < texts_.size(); ++b)
+      rows.push_back((std::min)(static_cast<Index>(counts[b]), capacity - static_cast<Index>(texts_[b].size())));
+    const Sequences sequences{std::span<const Index>(rows)};
+    if (sequences.rows() == 0) return;
+    Matrix<float> x(sequences.rows(), sizes.width);
+    random.normal(x, 1);
+    const Matrix<float> y = models_->narrow.forward(x, sequences, cache_);
+    for (std::size_t b = 0; b < texts_.size(); ++b) {
+      const auto at = static_cast<Index>(b);
+      for (Index t = sequences.begin(at); t < sequences.begin(at) + rows[b]; ++t) texts_[b].push_back({x.row(t), y.row(t)});
+      back_[b] = (std::min)(static_cast<Index>(program_->recent_states), back_[b] + rows[b]);
+    }
+  }
+
+  void overflow(std::size_t b) {
+    std::vector<Index> rows(texts_.size(), 0);
+    rows[b] = capacity - static_cast<Index>(texts_[b].size()) + 1;
+    const Matrix<float> x = Matrix<float>::Zero(rows[b], sizes.width);
+    RC_ASSERT_THROWS_AS(models_->narrow.forward(x, Sequences{std::span<const Index>(rows)}, cache_), ShapeError);
+  }
+
+  void rollback(int which) {
+    if (marks_.empty()) return;
+    const Remembered& past = marks_[marks_.size() - 1 - static_cast<std::size_t>(which) % marks_.size()];
+    const bool can = cache_.can_rollback(past.mark);
+    RC_ASSERT(cache_.rollback(past.mark) == can);
+    if (!can) return;
+    texts_ = past.texts;
+    std::fill(back_.begin(), back_.end(), 0);  // at least
+  }
+  void rollback_one(int which, std::size_t b) {
+    if (marks_.empty()) return;
+    const Remembered& past = marks_[marks_.size() - 1 - static_cast<std::size_t>(which) % marks_.size()];
+    const bool can = cache_.can_rollback(past.mark, static_cast<Index>(b));
+    RC_ASSERT(cache_.rollback(past.mark, static_cast<Index>(b)) == can);
+    if (!can) return;
+    texts_[b] = past.texts[b];
+    back_[b] = 0;
+  }
+  void cut_back(std::size_t b, int by) {
+    const auto length = static_cast<Index>(texts_[b].size());
+    const Index to = (std::max)(Index(0), length - by);
+    const bool can = cache_.can_truncate(static_cast<Index>(b), to);
+    RC_ASSERT(can || (to > 0 && by > back_[b]));
+    RC_ASSERT(cache_.truncate(static_cast<Index>(b), to) == can);
+    if (!can) return;
+    texts_[b].resize(static_cast<std::size_t>(to));
+    back_[b] = (std::max)(Index(0), back_[b] - (length - to));
+  }
+  void reorder(const std::array<int, 4>& numbers) {
+    std::vector<Index> sources;
+    for (std::size_t b = 0; b < texts_.size(); ++b) sources.push_back(numbers[b] % program_->sequences);
+    RC_ASSERT(cache_.reorder(sources));
+    const auto reordered = [&](auto& of_sequences) {
+      const auto was = of_sequences;
+      for (std::size_t b = 0; b < sources.size(); ++b) of_sequences[b] = was[static_cast<std::size_t>(sources[b])];
+    };
+    reordered(texts_), reordered(back_);
+    for (Remembered& past : marks_) reordered(past.texts);
+  }
+  void save_and_load() {
+    const std::vector<std::byte> blob = cache_.save();
+    DynamicStack<float>::Cache loaded = make_cache();
+    loaded.load(blob);
+    RC_ASSERT(loaded.save() == blob);
+    for (const Remembered& past : marks_) RC_ASSERT(!loaded.can_rollback(past.mark));
+    cache_ = std::move(loaded);
+    marks_.clear();
+  }
+
+  void verify(const Text& text) const {
+    const auto T = static_cast<Index>(text.size());
+    Matrix<float> x(T, sizes.width), y(T, sizes.width);
+    for (Index t = 0; t < T; ++t) {
+      x.row(t) = text[static_cast<std::size_t>(t)].x;
+      y.row(t) = text[static_cast<std::size_t>(t)].y;
+    }
+    auto cache = models_->narrow.make_cache({.positions = T, .rows = T});
+    auto exact = models_->exact.make_cache({.positions = T, .rows = T});
+    testing::detail::Nearness near;
+    near.oracle = models_->exact.forward(Matrix<double>(x.cast<double>()), exact);
+    near.error_of_whole = testing::detail::Nearness::error(Matrix<float>(models_->narrow.forward(x, cache)), near.oracle);
+    near.floor = static_cast<double>(std::numeric_limits<float>::epsilon()) * double((std::max)(T, Index(16)));
+    RC_LOG() << "error " << testing::detail::Nearness::error(y, near.oracle) << ", of the whole text "
+             << near.error_of_whole << "\n";
+    RC_ASSERT(near.holds(y));
+  }
+
+  const Models* models_;
+  const Program* program_;
+  DynamicStack<float>::Cache cache_;
+  std::vector<Text> texts_;
+  std::vector<Index> back_;  // how many rows each can be cut back at least
+  std::vector<Remembered> marks_;
+};
+
+}  // namespace heed::properties
