@@ -77,9 +77,9 @@ TEST(SelectiveState, EqualsTheBlockAsWritten) {
 }
 
 TEST(SelectiveState, IsAsWideAsItIsChosenOrAsItsHeads) {
-  using Model = Stack<float, Block<Mamba>, Block<SideBySide<StandardAttention, Mamba>>>;
+  using Model = Stack<float, Block<Mamba, NoFeedForward>, Block<SideBySide<StandardAttention, Mamba>>>;
   Model::Config config{.width = 8, .heads = 4};
-  config.layer<0>().mixer.inner_width = 16;  // twice the model's width, as in a model of Mamba layers alone
+  config.layer<0>().mixer.inner_width = 16;  // twice the model's width, as in a model of such layers alone
   config.layer<1>().mixer.second_kv_heads = 3;
   const Model model(config);
   EXPECT_EQ(model.plan().cache(0).per_state, 16 * (16 + 3));

@@ -65,7 +65,7 @@ inline Index selective_scan_kept_states(Index rows, Index chunk) {
 
 /// Numbers that backward takes from scratch, a row and state: what blocks of channels add to is formed by block.
 inline Index selective_scan_partials(Index C, Index groups) {
-  return 2 * (C / detail::scan_backward_channels + groups);
+  return 2 * (C / detail::scan_channels + groups);
 }
 
 /// What the two functions below take from a worker's arena at most, for up to `rows` rows of a sequence. Sized so, arenas
@@ -73,11 +73,8 @@ inline Index selective_scan_partials(Index C, Index groups) {
 template <class Scalar>
 std::size_t selective_scan_job_bytes(Index rows, Index chunk, Index C, Index N) {
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
-  const Index w = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_backward_channels));
-  const Index Q = (std::min)(rows, chunk);
-  const std::size_t backward = bytes((Q + 1) * N * w) + bytes(Q * N * w) + 3 * bytes(N * w) + 7 * bytes(w);
-  const Index block = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_channels));
-  return (std::max)(backward, 2 * bytes(N * block) + bytes(block));
+  const Index Q = (std::min)(rows, chunk), w = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_channels));
+  return bytes((Q + 1) * N * w) + bytes(Q * N * w) + 3 * bytes(N * w) + 7 * bytes(w);  // of backward: forward takes less
 }
 
 namespace detail {
@@ -144,7 +141,7 @@ void selective_scan_backward(const SelectiveScanInputs<Scalar>& in, Division row
   const Index C = in.channels(), N = in.state_width(), T = in.x.rows();
   HEED_DEBUG_CHECK(rows.rows() == T && d_y.rows() == T && d_y.cols() == C && in.chunk >= 1 && C % in.groups == 0);
   const Arena::Scope scope(scratch);
-  const detail::ScanBlocks blocks(C, in.groups, detail::scan_backward_channels);
+  const detail::ScanBlocks blocks(C, in.groups, detail::scan_channels);
   Scalar* d_b = scratch.take<Scalar>(blocks.size() * T * N);  // [blocks x T x N]
   Scalar* d_c = scratch.take<Scalar>(blocks.size() * T * N);  // [blocks x T x N]
   workers.run(blocks.size(), [&](Index block, Arena& own) {

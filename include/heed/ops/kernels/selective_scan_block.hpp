@@ -13,8 +13,8 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-inline constexpr Index scan_channels = 64;           // of a forward job: a state of 16 rows is half a first-level cache
-inline constexpr Index scan_backward_channels = 32;  // of a backward job, which has the states of all rows of a chunk
+// Of a job: wide enough that a row of them repays its start, narrow enough that their states stay near.
+inline constexpr Index scan_channels = 128;
 
 template <class Scalar>
 struct ScanBlock {
@@ -35,6 +35,15 @@ struct ScanBlockStates {
   Index row;
 };
 
+// The rows of a job are short and far apart, so that hardware does not see what comes next.
+inline constexpr Index rows_ahead = 2;
+template <class View>
+void prefetch_row(const View& view, Index t) {
+  using Scalar = typename View::Scalar;
+  for (Index i = 0; i < view.cols(); i += Index(64 / sizeof(Scalar)))
+    Eigen::internal::prefetch(view.data() + t * view.outerStride() + i);
+}
+
 template <class Scalar>
 void copy_rows(Scalar* to, Index to_row, const Scalar* from, Index from_row, Index rows, Index width) {
   if (to == from) return;
@@ -54,12 +63,15 @@ void scan_row(const ScanBlock<Scalar>& in, Index t, const Scalar* a, Index a_row
   transform(w, dt_x, product, dt, x);
   transform(w, y, product, in.d, x);
   for (Index n = 0; n < N; ++n) {
+    const Scalar* a_n = a + n * a_row;
+    const Scalar* before_n = before + n * before_row;
+    Scalar* h_n = h + n * h_row;
     const auto b_n = Lanes<Scalar>::all(b[n]);
     const auto step = [&](auto dt_i, auto a_i, auto h_i, auto dt_x_i) {
       return multiply_add(exponential(dt_i * a_i), h_i, dt_x_i * b_n);
     };
-    transform(w, h + n * h_row, step, dt, a + n * a_row, before + n * before_row, dt_x);
-    add_scaled(y, c[n], h + n * h_row, w);
+    transform(w, h_n, step, dt, a_n, before_n, dt_x);
+    add_scaled(y, c[n], h_n, w);
   }
 }
 
@@ -90,6 +102,11 @@ void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<S
     if (kept != nullptr && t > 0 && t % chunk == 0) {
       copy_rows(kept, states.row, h, w, N, w);
       kept += N * states.row;
+    }
+    if (t + rows_ahead < T) {
+      prefetch_row(in.x, t + rows_ahead);
+      prefetch_row(in.dt, t + rows_ahead);
+      prefetch_row(y, t + rows_ahead);
     }
     scan_row(in, t, a, w, h, w, h, w, dt_x, y.data() + t * y.outerStride());
   }
@@ -182,6 +199,11 @@ void scan_rows_backward(const ScanBlock<Scalar>& in, Index chunk, const Scalar* 
     else
       std::fill_n(h, state, Scalar(0));
     for (Index t = 0; t < rows; ++t) {
+      if (t + rows_ahead < rows) {
+        prefetch_row(in.x, begin + t + rows_ahead);
+        prefetch_row(in.dt, begin + t + rows_ahead);
+        prefetch_row(d_y, begin + t + rows_ahead);
+      }
       transform(w, dt_x, product, row(in.dt, begin + t), row(in.x, begin + t));
       for (Index n = 0; n < N; ++n) {
         Scalar* decay_n = decay + t * state + n * W;
