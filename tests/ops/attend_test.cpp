@@ -780,6 +780,34 @@ TYPED_TEST(Attend, OverRowsIn16BitsIsAttendOverWhatTheyHold) {
     }
 }
 
+// Each number is off by u of itself, so a logit by d = u scale max sum |q k|, a probability by a factor of e^2d.
+TYPED_TEST(Attend, OverRowsIn16BitsIsAsFarOffAsTheirRoundingAllows) {
+  heed::Serial serial;
+  Workers workers(serial);
+  for (const auto& [storage, u] : {std::pair(Storage::bfloat16, 0x1p-8), std::pair(Storage::half, 0x1p-11)})
+    for (const Index rows : {1, 40}) {
+      const Case plain{.heads = 2, .kv_heads = 1, .sequences = {{rows, 90}}};
+      Case rounded = plain;
+      rounded.storage = storage;
+      Problem<TypeParam> p(rounded);
+      const Problem<TypeParam> unrounded(plain);
+      p.forward(workers);
+      const auto exact = unrounded.template expected<Wide<TypeParam>>().o;
+      double sum = 0;
+      for (Index i = 0; i < rows; ++i)
+        for (Index h = 0; h < 2; ++h)
+          for (Index j = 0; j < 90; ++j)
+            sum = (std::max)(
+                sum, static_cast<double>(p.q.row(i).segment(h * 8, 8).cwiseProduct(unrounded.k.row(j)).cwiseAbs().sum()));
+      const double d = u * static_cast<double>(p.scale) * sum;
+      const double largest = static_cast<double>(unrounded.v.cwiseAbs().maxCoeff());
+      const double arithmetic = static_cast<double>(std::numeric_limits<TypeParam>::epsilon()) * 100;
+      const double off = static_cast<double>((p.o.template cast<Wide<TypeParam>>() - exact).cwiseAbs().maxCoeff());
+      EXPECT_LE(off, ((1 + u) * std::exp(2 * d) - 1 + arithmetic) * largest) << heed::name_of(storage);
+      EXPECT_GT(off, 0) << "it was rounded";
+    }
+}
+
 TYPED_TEST(Attend, NaNBehindABiasDoesNotLeak) {
   heed::Serial serial;
   Workers workers(serial);
@@ -986,6 +1014,36 @@ TEST(AttendMemory, Of32kPositionsIsBounded) {
     p.forward(workers);
     EXPECT_EQ(workers.blocks(), 1u) << "256 KiB were not enough";
     EXPECT_TRUE(p.o.allFinite());
+  }
+}
+
+// Keys are zero, so that all scores are equal, and values are 0 and 1 in turn: sums are whole numbers, and exact.
+TEST(AttendMemory, OfLongSequencesIsBoundedAndTheirMeansAreRight) {
+  struct Long {
+    Mask mask;
+    Index rows, keys;
+  };
+  for (const Long& c : {Long{heed::causal(), 32768, 32768}, Long{heed::window(300), 100000, 100000},
+                        Long{heed::streaming(5, 200), 100000, 100000}, Long{heed::causal(), 1, 100000},
+                        Long{heed::streaming(5, 200), 1, 100000}, Long{heed::prefix_lm(100000), 1, 100000}}) {
+    const Matrix<float> q = Matrix<float>::Ones(c.rows, 1), k = Matrix<float>::Zero(c.keys, 1);
+    Matrix<float> v(c.keys, 1), y(c.rows, 1);
+    for (Index j = 0; j < c.keys; ++j) v(j, 0) = static_cast<float>(j % 2);
+    Workers workers(nullptr, std::size_t(1) << 18);
+    heed::attend_into(q, k, v, {.mask = c.mask}, y, workers);
+    // scratch and one log-sum-exp a row; an arena that was too small at most doubles
+    EXPECT_LE(workers.capacity(), 2 * ((std::size_t(1) << 18) + sizeof(float) * std::size_t(c.rows)));
+    Index wrong = 0;
+    for (Index i = 0; i < c.rows; ++i) {
+      Index ones = 0, seen = 0;
+      for (const heed::Interval part : c.mask.visible(i + c.keys - c.rows, c.keys)) {
+        ones += part.end / 2 - part.begin / 2;
+        seen += part.size();
+      }
+      const float mean = static_cast<float>(ones) / static_cast<float>(seen);
+      wrong += std::abs(y(i, 0) - mean) <= 2 * std::numeric_limits<float>::epsilon() * mean ? 0 : 1;
+    }
+    EXPECT_EQ(wrong, 0) << c.rows << " rows over " << c.keys << " keys";
   }
 }
 

@@ -8,11 +8,12 @@ namespace heed::reference {
 
 template <class Scalar>
 Matrix<Scalar> rms_norm(const Matrix<Scalar>& x, const Matrix<Scalar>& weight, double epsilon) {
+  using std::sqrt;  // and that of dual numbers
   Matrix<Scalar> y(x.rows(), x.cols());
   for (Index t = 0; t < x.rows(); ++t) {
     Scalar squares = 0;
     for (Index i = 0; i < x.cols(); ++i) squares += x(t, i) * x(t, i);
-    const Scalar r = 1 / std::sqrt(squares / static_cast<Scalar>(x.cols()) + static_cast<Scalar>(epsilon));
+    const Scalar r = Scalar(1) / sqrt(squares / Scalar(static_cast<double>(x.cols())) + static_cast<Scalar>(epsilon));
     for (Index i = 0; i < x.cols(); ++i) y(t, i) = x(t, i) * r * weight(0, i);
   }
   return y;

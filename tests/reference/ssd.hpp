@@ -36,10 +36,11 @@ struct SsdResult {
 // S_t = exp(dt_t a) S_{t-1} + dt_t b_t^T x_t,  y_t = c_t S_t + d x_t
 template <class Scalar>
 SsdResult<Scalar> ssd_recurrent(const SsdHead<Scalar>& in, Matrix<Scalar> state) {
+  using std::exp;  // and that of dual numbers
   const Index T = in.x.rows(), P = in.x.cols(), N = in.b.cols();
   Matrix<Scalar> y(T, P);
   for (Index t = 0; t < T; ++t) {
-    const Scalar decay = std::exp(in.dt(t, 0) * in.a);
+    const Scalar decay = exp(in.dt(t, 0) * in.a);
     for (Index p = 0; p < P; ++p) {
       Scalar sum = in.d * in.x(t, p);
       for (Index n = 0; n < N; ++n) {
