@@ -43,6 +43,59 @@ TEST(ComputedScores, HoldTheContractWithoutPositionsAndWithANormOfAllHeads) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
+TEST(ComputedScores, HoldTheContractWithAlibiAndSinksWhereALayerAboveReadsThem) {
+  const auto report = testing::mixer_contract<Attention<ComputedScores>, Layers<>, Layers<Reading>>(
+      {.scores = {.mask = streaming(1, 3), .positions = Alibi{}, .sinks = true}},
+      {.sizes = small, .lengths = {4, 0, 1, 5}});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(ComputedScores, HoldTheContractWithASoftCapAndEverythingElse) {
+  const auto report =
+      testing::mixer_contract<Attention<ComputedScores>>({.scores = {.mask = window(4),
+                                                                     .biases = true,
+                                                                     .query_key_norm = QueryKeyNorm::per_head,
+                                                                     .norm_epsilon = 0.01,
+                                                                     .scale = 0.9,
+                                                                     .soft_cap = 1.5,
+                                                                     .sinks = true},
+                                                          .output_bias = true},
+                                                         {.sizes = small, .lengths = {4, 0, 1, 5}});
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+// Row 0 sees itself alone: a = e^z / (e^s + e^z), with s = 0 until it is learned.
+TEST(ComputedScores, WithSinksLeaveAShareToTheSink) {
+  MixerLayer<double, Attention<ComputedScores>> layer({.width = 4, .heads = 2, .head_width = 2},
+                                                      {.scores = {.sinks = true}});
+  const Matrix<double> x = Matrix<double>::Ones(1, 4);
+  Matrix<double> y = Matrix<double>::Zero(1, 4);
+  Workspace work({.positions = 1});
+  const auto a_of_head_1 = [&] {
+    auto state = layer.make_state<scores>(work);
+    layer.apply(work.begin(Sequences{1}), x, y, state);
+    return state.published<scores>().table.at(0, 1)(0, 0);
+  };
+  const auto& [q, k, sinks] = layer.params.scores;
+  const double q_1[] = {q.w.col(2).sum(), q.w.col(3).sum()}, k_1[] = {k.w.col(2).sum(), k.w.col(3).sum()};
+  const double e_z = std::exp((q_1[0] * k_1[0] + q_1[1] * k_1[1]) / std::sqrt(2.0));
+  const double rounding = 16 * std::numeric_limits<double>::epsilon();
+  EXPECT_NEAR(a_of_head_1(), e_z / (1 + e_z), rounding);
+  layer.params.scores.sinks(0, 1) = std::log(3.0);
+  EXPECT_NEAR(a_of_head_1(), e_z / (3 + e_z), rounding);
+  layer.params.scores.sinks(0, 1) = -std::numeric_limits<double>::infinity();
+  EXPECT_EQ(a_of_head_1(), 1) << "it is switched off";
+}
+
+TEST(ComputedScores, RefuseANegativeSoftCap) {
+  try {
+    ComputedScores::check(Sizes{.width = 8, .heads = 2}.shape(), {.soft_cap = -1}, "layer 3");
+    FAIL() << "a cap of -1";
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(std::string(error.what()).substr(0, 65), "layer 3: soft_cap: expected 0 (none) or more, found -1.000000");
+  }
+}
+
 // The last row of causal attention, so that the rows before it differ in nothing but their order.
 TEST(ComputedScores, WithoutPositionsDoNotDependOnTheOrderOfWhatTheySee) {
   const auto last_row = [](const Positions& positions, bool swapped) {

@@ -5,6 +5,7 @@
 #include "../reference/bounds.hpp"
 #include "../reference/central_difference.hpp"
 #include "../reference/linear.hpp"
+#include "heed/mixers/side_by_side.hpp"
 #include "heed/model/mixer_layer.hpp"
 #include "heed/testing/memory_source.hpp"
 #include "heed/testing/mixer_contract.hpp"
@@ -32,9 +33,10 @@ TEST(CrossAttention, HoldsTheContractWithBiasesAndANormOfEveryHead) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
-TEST(CrossAttention, HoldsTheContractWithANormOfAllHeadsAndAScale) {
+TEST(CrossAttention, HoldsTheContractWithANormOfAllHeadsAScaleAndASoftCap) {
   const auto report = testing::mixer_contract<CrossAttention, Layers<MemorySource>>(
-      {.memory_positions = 7, .query_key_norm = QueryKeyNorm::whole, .norm_epsilon = 0.01, .scale = 0.4}, small);
+      {.memory_positions = 7, .query_key_norm = QueryKeyNorm::whole, .norm_epsilon = 0.01, .scale = 0.4, .soft_cap = 1.5},
+      small);
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
@@ -156,6 +158,22 @@ TEST(CrossAttention, GivesSequencesThatJoinLaterTheirOwnMemory) {
   static_cast<void>(decoder().forward(x, {3, 0}, MemoryRows(m, Sequences({6, 0})), cache));
   const auto y = decoder().forward(x, {0, 3}, MemoryRows(other, Sequences({0, 2})), cache);
   EXPECT_TRUE(same_bits(y, first_call(x, other)));
+}
+
+TEST(CrossAttention, StandsBesideHeadsThatAttendToTheirOwnSequence) {
+  using Both = SideBySide<Attention<>, CrossAttention>;
+  const auto x = random_matrix<float>(3, 8, "x"), m = random_matrix<float>(6, 8, "m");
+  const auto rows_of = [&](Index second_kv_heads, const Matrix<float>& memory_rows) {
+    Stack<float, Block<Both>>::Config config{.width = 8, .heads = 4, .kv_heads = 2, .hidden = 12};
+    config.layer<0>().mixer = {.second_kv_heads = second_kv_heads, .second = {.memory_positions = 6}};
+    const Stack<float, Block<Both>> model(config);
+    auto cache = model.make_cache({.positions = 8, .rows = 8});
+    return Matrix<float>(model.forward(x, MemoryRows(memory_rows), cache));
+  };
+  const Matrix<float> other = 2 * m;
+  EXPECT_TRUE(same_bits(rows_of(0, m), rows_of(0, other)));
+  EXPECT_FALSE(same_bits(rows_of(1, m), rows_of(1, other)));
+  EXPECT_FALSE(same_bits(rows_of(2, m), rows_of(2, other)));
 }
 
 TEST(CrossAttention, AllocatesNothingAfterItsCacheIsMade) {

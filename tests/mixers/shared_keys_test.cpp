@@ -35,7 +35,12 @@ TEST(SharedKeys, HoldTheContractWithTheValuesOfTheFirstLayer) {
 
 TEST(SharedKeys, HoldTheContractWithEveryOptionOfTheirQueries) {
   const auto report = testing::mixer_contract<OwnValues, Layers<Standard>, Layers<Attention<ReusedScores>>>(
-      {.scores = {.mask = window(3), .biases = true, .query_key_norm = QueryKeyNorm::per_head, .norm_epsilon = 0.01}},
+      {.scores = {.mask = window(3),
+                  .biases = true,
+                  .query_key_norm = QueryKeyNorm::per_head,
+                  .norm_epsilon = 0.01,
+                  .soft_cap = 2,
+                  .sinks = true}},
       small);
   EXPECT_TRUE(report.holds()) << report.text();
 }

@@ -108,6 +108,32 @@ TEST(Variants, AWindowShorterThanTheSequenceIsNot) {
   EXPECT_GT(error_of(found.y, exact_standard().y), 1e3 * error_of(standard().y, exact_standard().y));
 }
 
+TEST(Variants, SinksOfMinusInfinityAreNone) {
+  const StandardAttention::Config with_sinks = {.scores = {.sinks = true}};
+  const Change off = [](const std::string& name, Matrix<double>& tensor) {
+    if (name.ends_with(".sinks")) tensor.setConstant(-std::numeric_limits<double>::infinity());
+  };
+  const Outcome found = run<float, StandardAttention>(with_sinks, {5, 0, 9}, sizes, off, with_sinks);
+  EXPECT_TRUE((found.gradients.at("top.sinks").array() == 0).all());
+  expect_equal(found, standard(), exact_standard());
+  const Outcome open = run<float, StandardAttention>(with_sinks, {5, 0, 9}, sizes, as_drawn, with_sinks);
+  EXPECT_GT(error_of(open.y, exact_standard().y), 1e3 * error_of(standard().y, exact_standard().y));
+}
+
+TEST(Variants, BiasesOfZeroAreNone) {
+  const StandardAttention::Config biased = {.scores = {.biases = true}, .values = {.biases = true}, .output_bias = true};
+  expect_equal(run<float, StandardAttention>(biased, {5, 0, 9}, sizes, as_drawn, biased), standard(), exact_standard());
+}
+
+TEST(Variants, OneHeadIsNormedAsAWhole) {
+  const Sizes one = {.width = width, .heads = 1, .head_width = 4};
+  const auto normed = [](QueryKeyNorm norm) { return StandardAttention::Config{.scores = {.query_key_norm = norm}}; };
+  const auto per_head = normed(QueryKeyNorm::per_head), whole = normed(QueryKeyNorm::whole);
+  expect_equal(run<float, StandardAttention>(per_head, {5, 0, 9}, one, as_drawn, per_head),
+               run<float, StandardAttention>(whole, {5, 0, 9}, one, as_drawn, whole),
+               run<double, StandardAttention>(whole, {5, 0, 9}, one, as_drawn, whole), one);
+}
+
 TEST(Variants, GroupsOfOneQueryHeadAreMultiHeadAttention) {
   const Sizes grouped = {.width = width, .heads = 4, .kv_heads = 4, .head_width = 4};
   const Sizes multi_head = {.width = width, .heads = 4, .head_width = 4};

@@ -22,15 +22,18 @@ struct ComputedScores {
   struct Params {
     HeadProjection::Params<Scalar> q;  // to [T x H E]
     HeadProjection::Params<Scalar> k;  // to [T x G E]
+    Matrix<Scalar> sinks;              // [1 x H], or absent
 
     Params() = default;
     Params(const Shape& shape, const Config& config)
         : q(shape.width, shape.heads.count, shape.head_width, config.projection()),
-          k(shape.width, shape.kv_heads.count, shape.head_width, config.projection()) {}
+          k(shape.width, shape.kv_heads.count, shape.head_width, config.projection()),
+          sinks(make_sinks<Scalar>(shape, config)) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       HeadProjection::Params<Scalar>::visit("q", f, p.q...);
       HeadProjection::Params<Scalar>::visit("k", f, p.k...);
+      visit_if_present(f, "sinks", Role::coefficient, p.sinks...);
     }
   };
 
@@ -89,8 +92,8 @@ struct ComputedScores {
     MutableView<Scalar> d_q = pass.scratch.template zeros<Scalar>(x.rows(), params.q.w.cols());             // [T x H E]
     MutableView<Scalar> d_k = mutable_view_of(record.d_k, x.rows(), params.k.w.cols(), params.k.w.cols());  // [T x G E]
 
-    // o = softmax(mask(scale q k^T)) v   =>   d_q, d_k, d_v
-    attend_backward(*record.operand, v, pass.rows, o, d_o, d_q, pass.workers);
+    // o = softmax(mask(scale q k^T)) v   =>   d_q, d_k, d_v, d_sinks
+    softmax_backward(*record.operand, v, pass, o, d_o, d_q, gradients.sinks);
     // q = turn(q), k = turn(k)   =>   turn back
     turn_backward(config.positions, pass, E, d_k);
     turn_backward(config.positions, pass, E, d_q);

@@ -28,7 +28,8 @@ struct CrossAttention {
     bool biases = false;         // of all four projections
     QueryKeyNorm query_key_norm = QueryKeyNorm::none;
     double norm_epsilon = 1e-6;
-    double scale = 0;  // of the products; 0: 1 / sqrt(E)
+    double scale = 0;     // of the products; 0: 1 / sqrt(E)
+    double soft_cap = 0;  // of the scaled products; 0: none
 
     Index width_of_memory(const Shape& shape) const { return memory_width == 0 ? shape.width : memory_width; }
     HeadProjection::Config comparing() const { return {biases, query_key_norm, norm_epsilon}; }  // queries and keys
@@ -42,6 +43,7 @@ struct CrossAttention {
       f("query_key_norm", config.query_key_norm);
       f("norm_epsilon", config.norm_epsilon);
       f("scale", config.scale);
+      f("soft_cap", config.soft_cap);
     }
   };
 
@@ -95,6 +97,8 @@ struct CrossAttention {
                  config.memory_positions);
     HEED_EXPECTS(ConfigError, config.memory_width >= 0, layer, ": memory_width: expected 0 or more, found ",
                  config.memory_width);
+    HEED_EXPECTS(ConfigError, config.soft_cap >= 0, layer, ": soft_cap: expected 0 (none) or more, found ",
+                 config.soft_cap);
   }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
@@ -133,6 +137,7 @@ struct CrossAttention {
         .scale = static_cast<Scalar>(scale),
         .log_sum_exp = pass.record().template matrix<Scalar>(x.rows(), shape.heads.count),  // [T x H]
         .probabilities = {},
+        .soft_cap = static_cast<Scalar>(config.soft_cap),
     });
     MutableView<Scalar> o = pass.record().template zeros<Scalar>(x.rows(), shape.o_width());  // [T x H E_v]
     attend(*record.operand, v, pass.rows, o, pass.workers);

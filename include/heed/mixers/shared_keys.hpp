@@ -25,13 +25,16 @@ struct SharedKeys {
   template <class Scalar>
   struct Params {
     HeadProjection::Params<Scalar> q;  // to [T x H E]
+    Matrix<Scalar> sinks;              // [1 x H], or absent
 
     Params() = default;
     Params(const Shape& shape, const Config& config)
-        : q(shape.width, shape.heads.count, shape.head_width, config.projection()) {}
+        : q(shape.width, shape.heads.count, shape.head_width, config.projection()),
+          sinks(make_sinks<Scalar>(shape, config)) {}
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       HeadProjection::Params<Scalar>::visit("q", f, p.q...);
+      visit_if_present(f, "sinks", Role::coefficient, p.sinks...);
     }
   };
 
@@ -67,8 +70,8 @@ struct SharedKeys {
     const Arena::Scope scope(pass.scratch);
     MutableView<Scalar> d_q = pass.scratch.template zeros<Scalar>(x.rows(), params.q.w.cols());  // [T x H E]
 
-    // o = softmax(mask(scale q k_below^T)) v   =>   d_q, d_k_below where the keys were computed, d_v
-    attend_backward(*record.operand, v, pass.rows, o, d_o, d_q, pass.workers);
+    // o = softmax(mask(scale q k_below^T)) v   =>   d_q, d_k_below where the keys were computed, d_v, d_sinks
+    softmax_backward(*record.operand, v, pass, o, d_o, d_q, gradients.sinks);
     // q = turn(q)   =>   turn back
     turn_backward(config.positions, pass, shape.head_width, d_q);
     // q = norm(x w_q + b_q)

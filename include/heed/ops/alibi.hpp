@@ -16,17 +16,20 @@
 
 namespace heed::inline HEED_ABI {
 
+/// m_h of the h-th of these heads, counted from 0.
+inline double alibi_slope(Index head, Index heads) {
+  Index power = 1;
+  while (2 * power <= heads) power *= 2;
+  const bool extra = head >= power;
+  const double step = static_cast<double>(extra ? 2 * (head - power) + 1 : head + 1);
+  return std::exp2(-8 * step / static_cast<double>(extra ? 2 * power : power));
+}
+
 /// m_h for h = 1 .. heads. ConfigError unless heads >= 0.
 inline std::vector<double> alibi_slopes(Index heads) {
   HEED_EXPECTS(ConfigError, heads >= 0, "alibi_slopes: expected 0 heads or more, found ", heads);
-  Index power = 1;
-  while (2 * power <= heads) power *= 2;
   std::vector<double> slopes;
-  for (Index h = 1; h <= heads; ++h) {
-    const bool extra = h > power;
-    const double step = static_cast<double>(extra ? 2 * (h - power) - 1 : h);
-    slopes.push_back(std::exp2(-8 * step / static_cast<double>(extra ? 2 * power : power)));
-  }
+  for (Index head = 0; head < heads; ++head) slopes.push_back(alibi_slope(head, heads));
   return slopes;
 }
 
