@@ -21,7 +21,7 @@
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
-#include "lanes.hpp"
+#include "product.hpp"
 #include "row_blocks.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -71,6 +71,18 @@ inline Index linear_attention_kept_states(Index rows, Index chunk) {
 
 namespace detail {
 
+template <class Scalar>
+struct LinearAttentionScratch {
+  Scalar* decay;    // [1 x N]
+  Scalar* weights;  // [group x N]
+  Scalar* u;        // [1 x P]
+
+  LinearAttentionScratch(const LinearAttentionInputs<Scalar>& in, Arena& arena)
+      : decay(arena.take<Scalar>(in.key_width())),
+        weights(arena.take<Scalar>(in.group() * in.key_width())),
+        u(arena.take<Scalar>(in.value_width())) {}
+};
+
 // One row of one kv head.
 template <class Scalar>
 struct LinearAttentionRow {
@@ -84,8 +96,12 @@ struct LinearAttentionRow {
   const Scalar* v() const { return row_of(in.v, t) + kv_head * P; }
   Scalar beta() const { return in.beta(t, kv_head); }
 
-  // decay = exp(g) [1 x N]
+  // decay = exp(g), or ones [1 x N]
   void decays(Scalar* decay) const {
+    if (!in.decays()) {
+      std::fill_n(decay, N, Scalar(1));
+      return;
+    }
     if (by_head)
       std::fill_n(decay, N, in.g(t, kv_head));
     else
@@ -93,34 +109,38 @@ struct LinearAttentionRow {
     transform(
         N, decay, [](auto g) { return exponential(g); }, decay);
   }
-  // to = diag(decay) from; the same without decays
-  void decay(Scalar* to, const Scalar* from, Scalar* decay) const {
-    if (!in.decays()) {
-      if (to != from) std::copy_n(from, N * P, to);
-      return;
-    }
-    decays(decay);
-    for (Index n = 0; n < N; ++n) {
-      const auto factor = Lanes<Scalar>::all(decay[n]);
-      transform(
-          P, to + n * P, [&](auto s) { return factor * s; }, from + n * P);
-    }
-  }
-  // u = v - k S', before it is multiplied by beta
-  void error(Scalar* u, const Scalar* state) const {
+  // u = v + weights S      weights [1 x N]
+  void corrected(Scalar* u, const Scalar* weights, const Scalar* state) const {
     std::copy_n(v(), P, u);
-    for (Index n = 0; n < N; ++n) add_scaled(u, -k()[n], state + n * P, P);
+    accumulate(u, P, Strided<Scalar>{weights, N, 1}, state, P, Index(1), P, N);
   }
-  // S' to S
-  void update(Scalar* state, Scalar* u) const {
+  // S' = diag(decay) S,   u = v or beta (v - k S'),   S = S' + k^T u;   to may be from.
+  void step(Scalar* to, const Scalar* from, const LinearAttentionScratch<Scalar>& scratch) const {
+    decays(scratch.decay);
+    const Scalar* added = v();
     if (in.is_delta()) {
-      error(u, state);
+      transform(
+          N, scratch.weights, [](auto k_n, auto decay_n) { return Scalar(0) - k_n * decay_n; }, k(), scratch.decay);
+      corrected(scratch.u, scratch.weights, from);
       const auto factor = Lanes<Scalar>::all(beta());
       transform(
-          P, u, [&](auto u_i) { return factor * u_i; }, u);
+          P, scratch.u, [&](auto u_p) { return factor * u_p; }, scratch.u);
+      added = scratch.u;
     }
-    const Scalar* added = in.is_delta() ? u : v();
-    for (Index n = 0; n < N; ++n) add_scaled(state + n * P, k()[n], added, P);
+    for (Index n = 0; n < N; ++n) {
+      const auto decay_n = Lanes<Scalar>::all(scratch.decay[n]), k_n = Lanes<Scalar>::all(k()[n]);
+      transform(
+          P, to + n * P, [&](auto s, auto u_p) { return multiply_add(decay_n, s, k_n * u_p); }, from + n * P, added);
+    }
+  }
+  // y_i = scale q_i S for the heads of the group
+  void read(const Scalar* state, MutableView<Scalar>& y, const LinearAttentionScratch<Scalar>& scratch) const {
+    const auto factor = Lanes<Scalar>::all(static_cast<Scalar>(in.scale));
+    transform(
+        in.group() * N, scratch.weights, [&](auto q_n) { return factor * q_n; }, q(0));
+    Scalar* y_0 = row_of(y, t) + kv_head * in.group() * P;
+    std::fill_n(y_0, in.group() * P, Scalar(0));
+    accumulate(y_0, P, Strided<Scalar>{scratch.weights, N, 1}, state, P, in.group(), P, N);
   }
 };
 
@@ -141,8 +161,7 @@ void linear_attention(const LinearAttentionInputs<Scalar>& in, Division rows, co
     const Scalar* before = entry(states.before);
     Scalar* kept = entry(states.kept);
     Scalar* state = entry(states.after) != nullptr ? entry(states.after) : scratch.take<Scalar>(N * P);
-    Scalar* decay = scratch.take<Scalar>(N);
-    Scalar* u = scratch.take<Scalar>(P);
+    const detail::LinearAttentionScratch<Scalar> of_row(in, scratch);
     if (before == nullptr)
       std::fill_n(state, N * P, Scalar(0));
     else if (before != state && T == 0)
@@ -150,14 +169,8 @@ void linear_attention(const LinearAttentionInputs<Scalar>& in, Division rows, co
     for (Index t = 0; t < T; ++t) {
       if (kept != nullptr && t > 0 && t % in.chunk == 0) kept = std::copy_n(state, N * P, kept);
       const detail::LinearAttentionRow<Scalar> row{in, begin + t, kv_head};
-      row.decay(state, t == 0 && before != nullptr ? before : state, decay);
-      row.update(state, u);
-      for (Index i = 0; i < in.group(); ++i) {
-        Scalar* y_i = detail::row_of(y, begin + t) + (kv_head * in.group() + i) * P;
-        std::fill_n(y_i, P, Scalar(0));
-        for (Index n = 0; n < N; ++n)
-          detail::add_scaled(y_i, static_cast<Scalar>(in.scale) * row.q(i)[n], state + n * P, P);
-      }
+      row.step(state, t == 0 && before != nullptr ? before : state, of_row);
+      row.read(state, y, of_row);
     }
   });
 }
@@ -176,9 +189,8 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
     Scalar* states = scratch.take<Scalar>((Q + 1) * size);  // [Q+1 x N x P]  before row 0, after row 0, ...
     Scalar* decayed = scratch.take<Scalar>(size);           // [N x P]  S'
     Scalar* d_state = scratch.take_zeroed<Scalar>(size);    // [N x P]
-    Scalar* decay = scratch.take<Scalar>(N);
-    Scalar* u = scratch.take<Scalar>(P);
     Scalar* d_u = scratch.take<Scalar>(P);
+    const detail::LinearAttentionScratch<Scalar> of_row(in, scratch);
     for (Index index = (T - 1) / in.chunk; index >= 0; --index) {
       const Index begin = first + index * in.chunk, count = (std::min)(in.chunk, first + T - begin);
       // The chunk's states once more, from the one before it.
@@ -188,8 +200,7 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
         std::fill_n(states, size, Scalar(0));
       for (Index t = 0; t < count; ++t) {
         const detail::LinearAttentionRow<Scalar> row{in, begin + t, kv_head};
-        row.decay(states + (t + 1) * size, states + t * size, decay);
-        row.update(states + (t + 1) * size, u);
+        row.step(states + (t + 1) * size, states + t * size, of_row);
       }
 
       for (Index t = count - 1; t >= 0; --t) {
@@ -208,9 +219,19 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
           }
         }
         // S = S' + k^T u   =>   d_k_n += u . d_S_n,  d_u += sum_n k_n d_S_n,  d_S' += d_S
-        row.decay(decayed, states + t * size, decay);
-        if (in.is_delta()) row.error(u, decayed);  // not yet multiplied by beta
-        const Scalar* added = in.is_delta() ? u : row.v();
+        row.decays(of_row.decay);
+        for (Index n = 0; n < N; ++n) {
+          const auto decay_n = detail::Lanes<Scalar>::all(of_row.decay[n]);
+          detail::transform(
+              P, decayed + n * P, [&](auto s) { return decay_n * s; }, states + t * size + n * P);
+        }
+        Scalar* error = of_row.u;  // v - k S', not yet multiplied by beta
+        if (in.is_delta()) {
+          detail::transform(
+              N, of_row.weights, [](auto k_n) { return Scalar(0) - k_n; }, row.k());
+          row.corrected(error, of_row.weights, decayed);
+        }
+        const Scalar* added = in.is_delta() ? error : row.v();
         const Scalar factor = in.is_delta() ? row.beta() : Scalar(1);
         std::fill_n(d_u, P, Scalar(0));
         for (Index n = 0; n < N; ++n) {
@@ -221,7 +242,7 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
         //                            d_S'_n -= beta k_n d_u;                            u = v   =>   d_v += d_u
         detail::add_scaled(d_v, factor, d_u, P);
         if (in.is_delta()) {
-          d.beta(begin + t, kv_head) += detail::dot(d_u, u, P);
+          d.beta(begin + t, kv_head) += detail::dot(d_u, error, P);
           for (Index n = 0; n < N; ++n) {
             d_k[n] -= factor * detail::dot(d_u, decayed + n * P, P);
             detail::add_scaled(d_state + n * P, -factor * row.k()[n], d_u, P);
@@ -231,7 +252,7 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
         if (!in.decays()) continue;
         for (Index n = 0; n < N; ++n) {
           d.g(begin + t, row.by_head ? kv_head : kv_head * N + n) += detail::dot(d_state + n * P, decayed + n * P, P);
-          const auto by = detail::Lanes<Scalar>::all(decay[n]);
+          const auto by = detail::Lanes<Scalar>::all(of_row.decay[n]);
           detail::transform(
               P, d_state + n * P, [&](auto s) { return by * s; }, d_state + n * P);
         }
