@@ -74,6 +74,7 @@ struct AnyMixer {
     virtual void check(const Shape& shape, std::string_view layer) const = 0;
     virtual bool sees_ahead() const = 0;
     virtual Index scratch_per_row(const Shape& shape) const = 0;
+    virtual Index kept_per_row(const Shape& shape) const = 0;
     virtual std::size_t job_bytes(const Shape& shape, const CallSize& size) const = 0;
     virtual CachePlan plan(const Shape& shape) const = 0;
     virtual void mark_published(std::string_view signal, Alignment alignment, const Shape& shape,
@@ -114,6 +115,7 @@ struct AnyMixer {
     void check(const Shape& shape, std::string_view layer) const override { check_config<Mixer>(shape, config_, layer); }
     bool sees_ahead() const override { return heed::sees_ahead<Mixer>(config_); }
     Index scratch_per_row(const Shape& shape) const override { return heed::scratch_per_row<Mixer>(shape, config_); }
+    Index kept_per_row(const Shape& shape) const override { return heed::kept_per_row<Mixer>(shape, config_); }
     std::size_t job_bytes(const Shape& shape, const CallSize& size) const override {
       return heed::job_bytes<Mixer, Scalar>(shape, config_, size);
     }
@@ -185,6 +187,7 @@ struct AnyMixer {
   }
   static bool sees_ahead(const Config& config) { return config.mixer->sees_ahead(); }
   static Index scratch_per_row(const Shape& shape, const Config& config) { return config.mixer->scratch_per_row(shape); }
+  static Index kept_per_row(const Shape& shape, const Config& config) { return config.mixer->kept_per_row(shape); }
   template <class S>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
     return config.mixer->job_bytes(shape, size);

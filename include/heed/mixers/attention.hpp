@@ -91,6 +91,9 @@ struct Attention {
     return heed::scratch_per_row<Scores>(shape, config.scores) + heed::scratch_per_row<Values>(shape, config.values) +
            heed::scratch_per_row<Output>(shape, config.output);
   }
+  static Index kept_per_row(const Shape& shape, const Config& config) {
+    return heed::kept_per_row<Values>(shape, config.values);
+  }
   static bool sees_ahead(const Config& config) { return heed::sees_ahead<Scores>(config.scores); }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config&, const CallSize& size) {

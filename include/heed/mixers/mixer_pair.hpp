@@ -102,6 +102,10 @@ struct MixerPair {
     return heed::scratch_per_row<First>(Division::first(shape, config), config.first) +
            heed::scratch_per_row<Second>(Division::second(shape, config), config.second) + Division::scratch_per_row(shape);
   }
+  static Index kept_per_row(const Shape& shape, const Config& config) {
+    return heed::kept_per_row<First>(Division::first(shape, config), config.first) +
+           heed::kept_per_row<Second>(Division::second(shape, config), config.second);
+  }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
     return (std::max)(heed::job_bytes<First, Scalar>(Division::first(shape, config), config.first, size),

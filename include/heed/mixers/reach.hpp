@@ -139,6 +139,15 @@ Index scratch_per_row([[maybe_unused]] const Shape& shape, [[maybe_unused]] cons
     return 0;
 }
 
+/// Scalars per new row that the component puts into pass.kept at inference for the layers above, besides probabilities.
+template <class Component>
+Index kept_per_row([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::kept_per_row(shape, config); })
+    return Component::kept_per_row(shape, config);
+  else
+    return 0;
+}
+
 /// The largest call that scratch is sized for.
 struct CallSize {
   Index sequences;

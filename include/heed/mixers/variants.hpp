@@ -10,6 +10,7 @@
 #include "reused_scores.hpp"
 #include "selective_state.hpp"
 #include "shared_keys.hpp"
+#include "shared_softmax.hpp"
 #include "shared_values.hpp"
 #include "side_by_side.hpp"
 #include "state_space_dual.hpp"

@@ -180,6 +180,9 @@ struct Block {
     check_config<Norm>(shape, config.norm, layer);
   }
   static bool sees_ahead(const Config& config) { return heed::sees_ahead<Mixer>(config.mixer); }
+  static Index kept_per_row(const Shape& shape, const Config& config) {
+    return heed::kept_per_row<Mixer>(shape, config.mixer);
+  }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return heed::scratch_per_row<Mixer>(shape, config.mixer);
   }

@@ -129,6 +129,14 @@ class LayerPlan {
                           extra;
     return static_cast<std::size_t>(rows * per_row) * sizeof(Scalar) + (std::size_t(1) << 16);
   }
+  /// Bytes that layers keep for those above at inference, besides probabilities, for so many rows.
+  std::size_t kept_bytes(Index rows) const {
+    std::size_t bytes = 0;
+    for_each([&]<class K>(std::size_t, const auto& config) {
+      bytes += static_cast<std::size_t>(rows * kept_per_row<K>(shape, config)) * sizeof(Scalar) + 4 * Arena::alignment;
+    });
+    return bytes;
+  }
   /// Bytes that the jobs of any layer take from a worker's arena at most, beyond those of products.
   std::size_t job_bytes(const CallSize& size) const {
     std::size_t bytes = 0;

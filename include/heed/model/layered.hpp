@@ -160,7 +160,8 @@ class Layered {
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
     return Cache(State(plan_, positions, options,
-                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows),
+                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows) +
+                                plan_->kept_bytes(rows),
                         .scratch = plan_->scratch_bytes(rows),
                         .job = plan_->job_bytes({options.sequences, rows, options.positions})}));
   }

@@ -29,6 +29,12 @@ struct keys {
   static constexpr Alignment alignment = Alignment::kv_heads;
 };
 
+/// Learned numbers that several layers share: [1 x n] for the layer.
+struct coefficients {
+  static constexpr std::string_view name = "coefficients";
+  static constexpr Alignment alignment = Alignment::layer;
+};
+
 /// The probabilities that a layer attended with: [T x S] per query head.
 struct scores {
   static constexpr std::string_view name = "scores";
