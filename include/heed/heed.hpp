@@ -10,6 +10,7 @@
 #include "model/inspect.hpp"
 #include "model/language_model.hpp"
 #include "model/mixer_layer.hpp"
+#include "model/registry.hpp"
 #include "model/sampler.hpp"
 #include "model/stack.hpp"
 #include "ops/alibi.hpp"

@@ -59,6 +59,7 @@ namespace detail {
 
 inline constexpr std::string_view type_member = "type";  // which alternative, mixer, norm, ...
 inline constexpr std::string_view no_bound = "unbounded";
+inline constexpr Index largest_whole = Index(1) << 40;  // that a description may say: products of two do not overflow
 inline constexpr Index unbounded_number = (std::numeric_limits<Index>::max)() / 4;
 
 template <class T>
@@ -165,7 +166,8 @@ void read_whole(const Description& from, T& to, const Place& place) {
   const bool no_end = text != nullptr && *text == no_bound && std::same_as<T, Index>;
   if (number == nullptr && !no_end) place.refuse("expected a whole number, found ", from.text());
   const Index value = no_end ? unbounded_number : *number;
-  if (!std::in_range<T>(value)) place.refuse("expected a number that fits, found ", value);
+  const bool fits = no_end || (value >= -largest_whole && value <= largest_whole);
+  if (!fits || !std::in_range<T>(value)) place.refuse("expected a whole number that fits, found ", value);
   to = static_cast<T>(value);
 }
 
@@ -221,7 +223,9 @@ inline Description with_type(std::string_view name, Description fields) {
 
 template <class T>
 void read_described(const Description& from, T& to, const Place& place) {
-  if constexpr (std::same_as<T, bool>) {
+  if constexpr (std::same_as<T, Description>) {
+    to = from;
+  } else if constexpr (std::same_as<T, bool>) {
     if (from.as<bool>() == nullptr) place.refuse("expected true or false, found ", from.text());
     to = *from.as<bool>();
   } else if constexpr (std::integral<T>) {
@@ -256,7 +260,8 @@ void read_described(const Description& from, T& to, const Place& place) {
 
 template <class T>
 Description described(const T& from) {
-  if constexpr (std::same_as<T, bool> || std::same_as<T, double> || std::same_as<T, std::string>) {
+  if constexpr (std::same_as<T, bool> || std::same_as<T, double> || std::same_as<T, std::string> ||
+                std::same_as<T, Description>) {
     return Description(from);
   } else if constexpr (std::integral<T>) {
     const auto value = static_cast<Index>(from);

@@ -21,6 +21,12 @@ namespace heed::inline HEED_ABI {
 
 /// The forms of blocks by number: the order of the kinds of a DynamicStack.
 enum class BlockForm { pre_norm, post_norm, parallel, sandwich };
+constexpr std::array<std::pair<std::string_view, BlockForm>, 4> names_of(BlockForm) {
+  return {{{PreNorm::name, BlockForm::pre_norm},
+           {PostNorm::name, BlockForm::post_norm},
+           {ParallelForm::name, BlockForm::parallel},
+           {Sandwich::name, BlockForm::sandwich}}};
+}
 
 namespace detail {
 
@@ -100,6 +106,14 @@ class DynamicStack : public detail::AnyLayers<typename PrecisionOf<ScalarOrPreci
     typename Base::Plan::Configs configs;
     for (const Layer& layer : layers) add(layer, places, configs, std::make_index_sequence<forms>());
     return DynamicStack(sizes, std::move(places), std::move(configs));
+  }
+
+  /// The layers of a description, by the names of a registry (model/registry.hpp). ConfigError, naming the place in the
+  /// description, for what does not fit there; else as above.
+  template <class Description, class Registry>
+  static DynamicStack build(const Description& description, const Registry& registry) {
+    const auto [sizes, layers] = registry.stack(description);
+    return build(sizes, layers);
   }
 
   /// What a layer was chosen to be.
