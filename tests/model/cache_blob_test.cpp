@@ -136,8 +136,18 @@ TEST(CacheBlob, OfAnotherLayoutIsRefusedAndSaysWhatWasExpected) {
   auto wide = of(Model::build(wider, {choose<StandardAttention>()}));
   EXPECT_EQ(
       error_of(wide, standard),
-      "cache: layers.0.k: expected \"rows of 2 heads of width 6, 4 bytes a number\", found \"rows of 2 heads of width "
-      "4, 4 bytes a number\"");
+      "cache: layers.0.k: expected \"rows of 2 heads of width 6 in float\", found \"rows of 2 heads of width 4 in float\"");
+}
+
+TEST(CacheBlob, OfAnotherStorageIsRefused) {
+  CacheOptions narrow = options;
+  narrow.storage = Storage::bfloat16;
+  auto saved = mixed().make_cache(narrow);
+  narrow.storage = Storage::half;
+  auto cache = mixed().make_cache(narrow);
+  EXPECT_EQ(error_of(cache, saved.save()),
+            "cache: layers.0.k: expected \"rows of 2 heads of width 4 in half\", found \"rows of 2 heads of width 4 in "
+            "bfloat16\"");
 }
 
 TEST(CacheBlob, OfSomethingElseIsRefused) {

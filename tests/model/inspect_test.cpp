@@ -86,9 +86,13 @@ TEST(PlannedCacheBytes, AreAllocatedBytes) {
   for (const Index sequences : {1, 3})
     for (const Index positions : {1, 7, 64})
       for (const Index checkpoints : {0, 1, 4})
-        for (const Index recent_states : {0, 5}) {
-          const CacheOptions options{
-              .sequences = sequences, .positions = positions, .checkpoints = checkpoints, .recent_states = recent_states};
+        for (const auto& [recent_states, storage] :
+             {std::pair(Index(0), Storage::half), std::pair(Index(5), Storage::arithmetic)}) {
+          const CacheOptions options{.sequences = sequences,
+                                     .positions = positions,
+                                     .checkpoints = checkpoints,
+                                     .recent_states = recent_states,
+                                     .storage = storage};
           EXPECT_EQ(model.make_cache(options).bytes(), planned_cache_bytes(model, options))
               << sequences << " sequences, " << positions << " positions, " << checkpoints << " checkpoints, "
               << recent_states << " recent states";

@@ -32,6 +32,7 @@ struct Program {
   int checkpoints;
   int recent_states;
   int score_bytes;  // 0: slices of a row
+  int storage;      // arithmetic, bfloat16 or half
   std::vector<Step> steps;
 };
 
@@ -39,7 +40,7 @@ inline std::ostream& operator<<(std::ostream& out, const Program& program) {
   out << "\n  layers:";
   for (const Kind kind : program.layers) out << " " << kind_names[static_cast<int>(kind)] << ",";
   out << "\n  sequences " << program.sequences << ", checkpoints " << program.checkpoints << ", recent states "
-      << program.recent_states << ", score bytes " << program.score_bytes << "\n";
+      << program.recent_states << ", score bytes " << program.score_bytes << ", storage " << program.storage << "\n";
   for (const Step& step : program.steps) {
     out << "  " << action_names[static_cast<int>(step.action)] << " (" << step.of[0];
     for (std::size_t i = 1; i < step.of.size(); ++i) out << ", " << step.of[i];
@@ -85,6 +86,7 @@ struct Arbitrary<heed::properties::Program> {
         gen::set(&Program::layers, layers), gen::set(&Program::sequences, gen::inRange(1, 5)),
         gen::set(&Program::checkpoints, gen::inRange(0, 4)), gen::set(&Program::recent_states, gen::inRange(0, 4)),
         gen::set(&Program::score_bytes, gen::element(1 << 20, 0, 300)),
+        gen::set(&Program::storage, gen::element(0, 0, 1, 2)),
         gen::set(&Program::steps, gen::scale(0.6, gen::arbitrary<std::vector<heed::properties::Step>>())));
   }
 };

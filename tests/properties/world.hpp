@@ -136,6 +136,7 @@ class World {
             .positions = capacity,
             .checkpoints = program_->checkpoints,
             .recent_states = program_->recent_states,
+            .storage = static_cast<Storage>(program_->storage),
             .score_bytes = program_->score_bytes};
   }
   DynamicStack<float>::Cache make_cache() const { return models_->narrow.make_cache(options()); }
@@ -219,7 +220,8 @@ class World {
       x.row(t) = text[static_cast<std::size_t>(t)].x;
       y.row(t) = text[static_cast<std::size_t>(t)].y;
     }
-    auto cache = models_->narrow.make_cache({.positions = T, .rows = T});
+    auto cache =
+        models_->narrow.make_cache({.positions = T, .rows = T, .storage = static_cast<Storage>(program_->storage)});
     auto exact = models_->exact.make_cache({.positions = T, .rows = T});
     testing::detail::Nearness near;
     near.oracle = models_->exact.forward(Matrix<double>(x.cast<double>()), exact);

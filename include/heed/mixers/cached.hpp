@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,11 +26,22 @@ struct CachePlan {
 
 /// The capacities a cache is made for.
 struct CacheSize {
-  std::vector<Index> positions;  // by sequence
-  Index slots = 2;               // state slots of each sequence
+  std::vector<Index> positions;           // by sequence
+  Index slots = 2;                        // state slots of each sequence
+  Storage storage = Storage::arithmetic;  // of rows that grow with the positions
 
   Index sequences() const { return static_cast<Index>(positions.size()); }
 };
+
+namespace detail {
+
+template <class Scalar>
+std::string name_of_numbers(Storage storage) {
+  if (storage != Storage::arithmetic) return std::string(name_of(storage));
+  return sizeof(Scalar) == sizeof(float) ? "float" : "double";
+}
+
+}  // namespace detail
 
 /// What of a sequence's tensors is in use.
 struct Filled {
@@ -64,18 +76,22 @@ class CacheLeaf {
   ~CacheLeaf() = default;
 };
 
-/// K or V of B sequences, head-major: one contiguous [capacity x E] block per (sequence, kv head).
+/// K or V of B sequences, head-major: one contiguous [capacity x E] block per (sequence, kv head). Stored in 16 bits if so
+/// chosen: then what is read back is what was appended, rounded.
 template <class Scalar>
 class CachedRows final : public CacheLeaf {
  public:
-  CachedRows(const CacheSize& size, Index heads, Index width) : heads_(heads), width_(width) {
+  CachedRows(const CacheSize& size, Index heads, Index width) : heads_(heads), width_(width), storage_(size.storage) {
     Index rows = 0;
     for (const Index positions : size.positions) {
       capacities_.push_back(positions);
       starts_.push_back(rows);
       rows += positions * heads;
     }
-    storage_.resize(rows, width);
+    if (storage_ == Storage::arithmetic)
+      rows_.resize(rows, width);
+    else
+      narrow_.resize(static_cast<std::size_t>(rows * width));
   }
 
   /// Stores fresh [T x G E] behind the past of every sequence; returns all visible rows [S x E] of every (sequence, kv
@@ -91,35 +107,52 @@ class CachedRows final : public CacheLeaf {
       const Index past = pass.past[static_cast<std::size_t>(b)];
       const View<Scalar> rows = rows_of(fresh, pass.rows.begin(b), pass.rows.rows(b));
       for (Index g = 0; g < heads_; ++g) {
-        Scalar* head = block(b, g);
-        mutable_view_of(head + past * width_, rows.rows(), width_, width_) = cols_of(rows, g * width_, width_);
-        table.at(b, g) = {head, nullptr, pass.visible(b), width_, width_, 0};
+        const View<Scalar> fresh_of_head = cols_of(rows, g * width_, width_);
+        HeadRows<Scalar>& entry = table.at(b, g);
+        entry = {nullptr, nullptr, pass.visible(b), width_, width_, 0};
+        if (storage_ == Storage::arithmetic) {
+          Scalar* head = rows_.data() + start(b, g);
+          mutable_view_of(head + past * width_, rows.rows(), width_, width_) = fresh_of_head;
+          entry.data = head;
+        } else {
+          std::uint16_t* head = narrow_.data() + start(b, g);
+          for (Index t = 0; t < rows.rows(); ++t)
+            narrow(storage_, fresh_of_head.data() + t * fresh_of_head.outerStride(), width_, head + (past + t) * width_);
+          entry.storage = storage_;
+          entry.narrow = head;
+        }
       }
     }
   }
 
-  Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  Index bytes() const override { return (rows_.size() + static_cast<Index>(narrow_.size())) * bytes_of<Scalar>(storage_); }
   std::string layout() const override {
-    return "rows of " + std::to_string(heads_) + " heads of width " + std::to_string(width_) + ", " +
-           std::to_string(sizeof(Scalar)) + " bytes a number";
+    return "rows of " + std::to_string(heads_) + " heads of width " + std::to_string(width_) + " in " +
+           detail::name_of_numbers<Scalar>(storage_);
   }
   Index parts(const Filled&) const override { return heads_; }
   std::span<std::byte> part(Index sequence, Index head, const Filled& filled) override {
-    return std::as_writable_bytes(std::span(block(sequence, head), static_cast<std::size_t>(filled.positions * width_)));
+    const auto size = static_cast<std::size_t>(filled.positions * width_);
+    if (storage_ == Storage::arithmetic)
+      return std::as_writable_bytes(std::span(rows_.data() + start(sequence, head), size));
+    return std::as_writable_bytes(std::span(narrow_.data() + start(sequence, head), size));
   }
   using CacheLeaf::part;
 
  private:
-  Scalar* block(Index sequence, Index head) {
+  // Where the rows of a head begin, in numbers.
+  Index start(Index sequence, Index head) const {
     const auto b = static_cast<std::size_t>(sequence);
-    return storage_.data() + (starts_[b] + head * capacities_[b]) * width_;
+    return (starts_[b] + head * capacities_[b]) * width_;
   }
 
   Index heads_;
   Index width_;
+  Storage storage_;
   std::vector<Index> capacities_;
   std::vector<Index> starts_;
-  Matrix<Scalar> storage_;
+  Matrix<Scalar> rows_;                // as they are computed with,
+  std::vector<std::uint16_t> narrow_;  // or in 16 bits: one of the two is empty
 };
 
 /// Recurrent states: `slots` blocks of `size` scalars for every sequence.
@@ -132,7 +165,8 @@ class CachedStates final : public CacheLeaf {
   Scalar* at(Index sequence, Index slot) { return storage_.data() + (sequence * slots_ + slot) * storage_.cols(); }
   Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
   std::string layout() const override {
-    return "states of " + std::to_string(storage_.cols()) + " numbers of " + std::to_string(sizeof(Scalar)) + " bytes";
+    return "states of " + std::to_string(storage_.cols()) + " numbers in " +
+           detail::name_of_numbers<Scalar>(Storage::arithmetic);
   }
   Index parts(const Filled& filled) const override { return static_cast<Index>(filled.slots.size()); }
   std::span<std::byte> part(Index sequence, Index part, const Filled& filled) override {
@@ -176,8 +210,8 @@ class CachedMemory final : public CacheLeaf {
 
   Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
   std::string layout() const override {
-    return "memory of " + std::to_string(heads_) + " heads of width " + std::to_string(storage_.cols()) + ", " +
-           std::to_string(sizeof(Scalar)) + " bytes a number";
+    return "memory of " + std::to_string(heads_) + " heads of width " + std::to_string(storage_.cols()) + " in " +
+           detail::name_of_numbers<Scalar>(Storage::arithmetic);
   }
   Index parts(const Filled&) const override { return heads_; }
   std::span<std::byte> part(Index sequence, Index head, const Filled& filled) override {

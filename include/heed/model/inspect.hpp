@@ -68,12 +68,13 @@ inline std::string readings(const LayerWiring& layer) {
 template <class Scalar, class... Kinds>
 Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, const CacheOptions& options) {
   const Index slots = options.checkpoints + 2 * (options.recent_states + 1);
-  Index scalars = 0;
+  Index bytes = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
     const CachePlan plan = model.plan().cache(layer);
-    scalars += plan.per_sequence + options.positions * plan.per_position + slots * plan.per_state;
+    bytes += options.positions * plan.per_position * bytes_of<Scalar>(options.storage) +
+             (plan.per_sequence + slots * plan.per_state) * bytes_of<Scalar>(Storage::arithmetic);
   }
-  return options.sequences * scalars * static_cast<Index>(sizeof(Scalar));
+  return options.sequences * bytes;
 }
 /// The same for a cache of one sequence, with one checkpoint.
 template <class Scalar, class... Kinds>

@@ -23,7 +23,7 @@ struct LayerState {
         work(Timeline(positions, options.checkpoints, plan->stateful(), options.recent_states), options.executor,
              {bytes.kept + table_bytes(static_cast<Index>(positions.size())), bytes.scratch, bytes.job}),
         score_bytes(options.score_bytes) {
-    const CacheSize size{positions, work.timeline.slot_count()};
+    const CacheSize size{positions, work.timeline.slot_count(), options.storage};
     for (std::size_t layer = 0; layer < plan->layers(); ++layer) {
       inputs.emplace_back(plan->wiring[layer].taps.size());
       outputs.emplace_back(plan->wiring[layer].infos.size());

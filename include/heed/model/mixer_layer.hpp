@@ -58,9 +58,10 @@ class MixerLayer {
    private:
     friend class MixerLayer;
     State(const Shape& shape, const Config& config, const CacheSize& size)
-        : positions_(size.positions), cache_(shape, config, size) {}
+        : positions_(size.positions), storage_(size.storage), cache_(shape, config, size) {}
 
     std::vector<Index> positions_;  // that every sequence can hold
+    Storage storage_;
 
     typename Mixer::template Cache<Scalar> cache_;
     typename Mixer::template Record<Scalar> record_;
@@ -76,8 +77,8 @@ class MixerLayer {
 
   /// Wanted: those published signals that are made on demand and that layers above will read: make_state<scores>(work).
   template <class... Wanted>
-  State make_state(const Workspace& work) const {
-    CacheSize size{{}, work.timeline.slot_count()};
+  State make_state(const Workspace& work, Storage storage = Storage::arithmetic) const {
+    CacheSize size{{}, work.timeline.slot_count(), storage};
     for (Index b = 0; b < work.timeline.sequences(); ++b) size.positions.push_back(work.timeline.capacity(b));
     State state(shape_, config_, size);
     for (const SignalInfo& info : signal_infos_of<Mixer, Scalar>(config_)) {
@@ -142,6 +143,9 @@ class MixerLayer {
     const auto sequences = static_cast<Index>(state.positions_.size());
     HEED_EXPECTS(ShapeError, sequences == pass.sequences(), "state: expected one for ", pass.sequences(),
                  " sequences, made by the workspace of the pass, found one for ", sequences);
+    HEED_EXPECTS(ShapeError, !pass.training() || state.storage_ == Storage::arithmetic,
+                 "state: expected one that stores as it computes, for training; found one that stores in ",
+                 name_of(state.storage_));
     for (Index b = 0; b < sequences; ++b)
       HEED_EXPECTS(ShapeError, pass.visible(b) <= state.positions_[static_cast<std::size_t>(b)], "state: sequence ", b,
                    ": expected room for ", pass.visible(b), " positions, found ",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../core/executor.hpp"
+#include "../core/storage.hpp"
 #include "../mixers/shape.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -50,12 +51,13 @@ struct Sizes {
 
 struct CacheOptions {
   Index sequences = 1;
-  Index positions = 0;                 // that each sequence can hold
-  Index rows = 1;                      // new rows of the largest call that must not allocate
-  Index checkpoints = 1;               // marks that stay good at a time
-  Index recent_states = 0;             // positions that a sequence can go back without a checkpoint, whatever the layers
-  Executor* executor = nullptr;        // who runs the jobs; nobody: the calling thread
-  Index score_bytes = Index(1) << 24;  // scratch for scores that layers above read: longer inputs are fed in slices
+  Index positions = 0;                    // that each sequence can hold
+  Index rows = 1;                         // new rows of the largest call that must not allocate
+  Index checkpoints = 1;                  // marks that stay good at a time
+  Index recent_states = 0;                // positions that a sequence can go back without a checkpoint, whatever the layers
+  Storage storage = Storage::arithmetic;  // of keys and values; states stay as they are computed with
+  Executor* executor = nullptr;           // who runs the jobs; nobody: the calling thread
+  Index score_bytes = Index(1) << 24;     // scratch for scores that layers above read: longer inputs are fed in slices
 };
 
 struct TapeOptions {
