@@ -6,6 +6,7 @@
 
 #include "head_projection.hpp"
 #include "mixer.hpp"
+#include "value_cache.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -40,15 +41,7 @@ struct ProjectedValues {
   };
 
   template <class Scalar>
-  struct Cache {
-    CachedRows<Scalar> v;
-
-    Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.value_width) {}
-    template <class F, class... C>
-    static void visit(F&& f, C&&... c) {
-      f("v", c.v...);
-    }
-  };
+  using Cache = ValueCache<Scalar>;
   static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.v_width()}; }
 
   template <class Scalar>

@@ -9,6 +9,7 @@
 #include "../ops/mix.hpp"
 #include "head_projection.hpp"
 #include "mix_coefficients.hpp"
+#include "value_cache.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -49,15 +50,7 @@ struct ResidualValues {
   };
 
   template <class Scalar>
-  struct Cache {
-    CachedRows<Scalar> v;
-
-    Cache(const Shape& shape, const Config&, const CacheSize& size) : v(size, shape.kv_heads.count, shape.value_width) {}
-    template <class F, class... C>
-    static void visit(F&& f, C&&... c) {
-      f("v", c.v...);
-    }
-  };
+  using Cache = ValueCache<Scalar>;
   static CachePlan plan(const Shape& shape, const Config&) { return {.per_position = shape.v_width()}; }
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) {

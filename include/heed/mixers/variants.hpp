@@ -3,6 +3,7 @@
 
 #include "attention.hpp"
 #include "cross_attention.hpp"
+#include "dense_values.hpp"
 #include "in_parallel.hpp"
 #include "neutreno.hpp"
 #include "normed_output.hpp"

@@ -29,6 +29,13 @@ struct keys {
   static constexpr Alignment alignment = Alignment::kv_heads;
 };
 
+/// The values of a layer's new rows before they were mixed, and through them those of all layers below: [T_b x E_v] per kv
+/// head and layer.
+struct value_history {
+  static constexpr std::string_view name = "value_history";
+  static constexpr Alignment alignment = Alignment::kv_heads;
+};
+
 /// Learned numbers that several layers share: [1 x n] for the layer.
 struct coefficients {
   static constexpr std::string_view name = "coefficients";
