@@ -34,6 +34,10 @@ TAPS = 4  # of the short convolution
 RANK = 3  # of the steps of mamba
 GROUPS = 2  # of b and c, in mamba and in mamba2_grouped
 DT_LIMITS = (0.15, 0.7)  # of mamba2_grouped
+MEMORY = 9  # rows of the memory layer
+SOFT_CAP = 1.5
+NORM_EPSILON = 1e-6  # of the norms of queries and keys
+YARN = {"theta": 100.0, "factor": 4.0, "original": 64, "fast": 4.0, "slow": 1.0}
 SEQUENCES = [7, 1, 12]
 
 
@@ -57,13 +61,32 @@ class Case:
     kv_heads: int = 2
     value_width: int = E
     mask: str = "causal"  # causal, bidirectional, or "window w": w visible keys, the row itself among them
-    coefficients: tuple = (0.5, 0.5)  # of residual_value: of the first values, of the layer's own
+    coefficients: tuple = (0.5, 0.5)  # of residual values: of the first values, of the layer's own
+    options: str = ""  # of attention, any of: biases norm_per_head norm_whole soft_cap sinks alibi rotary_part yarn
     name: str = field(default="", init=False)
 
     @property
     def group(self):
         return H // self.kv_heads
 
+    def has(self, option):
+        return option in self.options.split()
+
+
+# Where the scores of a kind of attention come from, and where its values.
+PARTS = {
+    "standard": ("computed", "projected"),
+    "residual_value": ("computed", "residual"),
+    "residual_value_learned": ("computed", "residual_learned"),
+    "shared_value": ("computed", "first"),
+    "score_reuse": ("reused", "projected"),
+    "score_reuse_residual_value": ("reused", "residual"),
+    "score_reuse_shared_value": ("reused", "first"),
+    "shared_key": ("shared", "projected"),
+    "cross_layer": ("shared", "nearest"),
+    "shared_key_value": ("shared", "first"),
+    "cross_attention": ("memory", "memory"),
+}
 
 STANDARD = Mixer("standard")
 RESIDUAL = Mixer("residual_value")
@@ -91,6 +114,17 @@ CASES = {
     "score_reuse": Case([STANDARD, REUSE, STANDARD]),
     "score_reuse_chain": Case([STANDARD, REUSE, REUSE]),
     "score_reuse_partial": Case([STANDARD, halves("standard", "score_reuse"), halves("standard", "score_reuse")]),
+    "score_reuse_values": Case(
+        [STANDARD, Mixer("score_reuse_residual_value"), halves("shared_value", "score_reuse_shared_value")]
+    ),
+    "cross_layer": Case([STANDARD, Mixer("cross_layer"), Mixer("cross_layer")]),
+    "shared_keys": Case([STANDARD, SHARED, Mixer("shared_key_value")]),
+    "biases_norm_per_head": Case([STANDARD, Mixer("shared_key")], options="biases norm_per_head"),
+    "norm_whole_soft_cap": Case([STANDARD] * 2, options="norm_whole soft_cap"),
+    "alibi_sinks": Case([STANDARD, REUSE], options="alibi sinks"),
+    "rotary_part": Case([STANDARD] * 2, options="rotary_part"),
+    "rotary_yarn": Case([STANDARD] * 2, options="yarn"),
+    "cross_attention": Case([Mixer("memory"), STANDARD, Mixer("cross_attention")], options="biases norm_per_head soft_cap"),
     "mamba": Case([MAMBA, halves("standard", "mamba")]),
     "mamba2": Case([MAMBA2] * 2),
     "mamba2_grouped": Case([Mixer("mamba2_grouped")] * 2),
@@ -119,6 +153,9 @@ def mixer_tensors(case, mixer, prefix):
         yield from mixer_tensors(case, mixer.second, prefix + "second.")
         return
     rows = normal(1 / math.sqrt(D))
+    if mixer.kind == "memory":
+        yield prefix + "rows", MEMORY, D, normal(1.0)
+        return
     width = mixer.heads * case.value_width  # of what comes out of the heads
     if mixer.kind == "mamba":
         yield prefix + "w_z", D, width, rows
@@ -147,15 +184,28 @@ def mixer_tensors(case, mixer, prefix):
         yield prefix + "d", 1, width if grouped else mixer.heads, normal(0.2, 1.0)
         yield prefix + "norm", 1, width, normal(0.2, 1.0)
     else:
+        scores, values = PARTS[mixer.kind]
         kv_heads = mixer.heads // case.group
-        if mixer.kind != "score_reuse":
-            yield prefix + "w_q", D, mixer.heads * E, normal(1.5 / math.sqrt(D))
-            yield prefix + "w_k", D, kv_heads * E, normal(1.5 / math.sqrt(D))
-        if mixer.kind != "shared_value":
-            yield prefix + "w_v", D, kv_heads * case.value_width, rows
-        if mixer.kind == "residual_value_learned":
+        projections = {
+            "q": (mixer.heads * E, 1.5, scores != "reused"),
+            "k": (kv_heads * E, 1.5, scores in ("computed", "memory")),
+            "v": (kv_heads * case.value_width, 1.0, values not in ("first", "nearest")),
+        }
+        for letter, (size, gain, present) in projections.items():
+            if not present:
+                continue
+            yield prefix + "w_" + letter, D, size, normal(gain / math.sqrt(D))
+            if case.has("biases"):
+                yield prefix + "b_" + letter, 1, size, normal(0.3)
+            if letter != "v" and (case.has("norm_per_head") or case.has("norm_whole")):
+                yield prefix + letter + "_norm", 1, E if case.has("norm_per_head") else size, normal(0.2, 1.0)
+        if case.has("sinks") and scores in ("computed", "shared"):
+            yield prefix + "sinks", 1, mixer.heads, normal(0.5)
+        if values == "residual_learned":
             yield prefix + "from_first", 1, 1, normal(0.2, 0.5)
             yield prefix + "from_own", 1, 1, normal(0.2, 0.5)
+        if case.has("biases"):
+            yield prefix + "b_o", 1, D, normal(0.3)
     yield prefix + "w_o", width, D, normal(0.7 / math.sqrt(width))
 
 
@@ -179,17 +229,68 @@ def drawn(name, rows, cols, draw):
 # ------------------------------------------------------------------------------------------------------ the reference
 
 
-def rms_norm(x, weight):
-    return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + EPSILON) * weight
+def rms_norm(x, weight, epsilon=EPSILON):
+    return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + epsilon) * weight
 
 
-def rotate(x):
-    """Half-split pairs (i, i + E/2) turned by position * theta^(-2i/E)."""
-    half = x.shape[1] // 2
-    frequency = THETA ** (-torch.arange(half, dtype=x.dtype) / half)
-    angle = torch.arange(x.shape[0], dtype=x.dtype)[:, None] * frequency  # [T x E/2]
-    a, b = x[:, :half], x[:, half:]
-    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], dim=1)
+def frequencies(case, pairs, dtype):
+    """theta^(-2i/r) of r/2 pairs, and the magnitude. YaRN: i pairs blend from f to f / factor."""
+    i = torch.arange(pairs, dtype=dtype)
+    if not case.has("yarn"):
+        return THETA ** (-i / pairs), 1.0
+    theta, factor, original, fast, slow = YARN.values()
+    f = theta ** (-i / pairs)
+
+    def pair_that_turns(times):
+        return 2 * pairs * math.log(original / (2 * math.pi * times)) / (2 * math.log(theta))
+
+    low, high = math.floor(pair_that_turns(fast)), math.ceil(pair_that_turns(slow))
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
+    ramp = ((i - low) / (high - low)).clamp(0, 1)
+    return f / factor * ramp + f * (1 - ramp), 0.1 * math.log(factor) + 1
+
+
+def rotate(case, x):
+    """Pairs turned by position * frequency: half-split pairs (i, i + E/2) of the whole head, or with rotary_part neighbours
+    (2i, 2i + 1) of its first four features."""
+    if case.has("alibi"):
+        return x
+    width = 4 if case.has("rotary_part") else x.shape[1]
+    frequency, magnitude = frequencies(case, width // 2, x.dtype)
+    angle = torch.arange(x.shape[0], dtype=x.dtype)[:, None] * frequency  # [T x r/2]
+    cosine, sine = magnitude * angle.cos(), magnitude * angle.sin()
+    if case.has("rotary_part"):
+        a, b = x[:, 0:width:2], x[:, 1:width:2]
+        turned = torch.stack([a * cosine - b * sine, b * cosine + a * sine], dim=2).flatten(1)
+        return torch.cat([turned, x[:, width:]], dim=1)
+    a, b = x[:, : width // 2], x[:, width // 2 :]
+    return torch.cat([a * cosine - b * sine, b * cosine + a * sine], dim=1)
+
+
+def project(case, w, letter, x):
+    """norm(x w + b) by head, as far as there are a norm and a bias."""
+    y = x @ w["w_" + letter]
+    if case.has("biases"):
+        y = y + w["b_" + letter]
+    norm = w.get(letter + "_norm")
+    if norm is not None and case.has("norm_whole"):
+        y = rms_norm(y, norm, NORM_EPSILON)
+    heads = heads_of(y, case.value_width if letter == "v" else E)
+    return [rms_norm(head, norm, NORM_EPSILON) for head in heads] if norm is not None and case.has("norm_per_head") else heads
+
+
+def softmax(case, mixer, w, logits, hidden):
+    """Rows of probabilities of every head. ALiBi: minus 2^(-8 (h + 1) / H) |i - j|. A sink is one more column, dropped."""
+    if case.has("soft_cap"):
+        logits = [SOFT_CAP * torch.tanh(z / SOFT_CAP) for z in logits]
+    if case.has("alibi"):
+        i = torch.arange(logits[0].shape[0], dtype=logits[0].dtype)
+        logits = [z - 2.0 ** (-8 * (h + 1) / mixer.heads) * (i[:, None] - i[None, :]).abs() for h, z in enumerate(logits)]
+    logits = [z.masked_fill(hidden, -math.inf) for z in logits]
+    if not case.has("sinks"):
+        return [torch.softmax(z, dim=1) for z in logits]
+    columns = [w["sinks"][0, h].expand(z.shape[0], 1) for h, z in enumerate(logits)]
+    return [torch.softmax(torch.cat([z, s], dim=1), dim=1)[:, :-1] for z, s in zip(logits, columns)]
 
 
 def hidden_keys(mask, rows):
@@ -205,30 +306,42 @@ def heads_of(x, width):
     return list(x.split(width, dim=1))
 
 
+def nearest(below, signal):
+    return next(signals[signal] for signals in reversed(below) if signal in signals)
+
+
 def attention(case, mixer, w, x, below):
-    """softmax(mask(q k^T / sqrt(E))) v w_o, with the probabilities or the values of lower layers where the kind says so."""
+    """(a v) w_o + b_o, a and v from where the kind says: from x, from the memory, or from layers below."""
     rows = x.shape[0]
-    if mixer.kind == "score_reuse":
-        scores = next(signals["scores"] for signals in reversed(below) if "scores" in signals)[: mixer.heads]
+    scores_from, values_from = PARTS[mixer.kind]
+    memory = nearest(below, "memory") if scores_from == "memory" else None
+    published = {}
+    if scores_from == "reused":
+        scores = nearest(below, "scores")[: mixer.heads]
     else:
-        q = [rotate(head) for head in heads_of(x @ w["w_q"], E)]  # H x [T x E]
-        k = [rotate(head) for head in heads_of(x @ w["w_k"], E)]  # G x [T x E]
-        hidden = hidden_keys(case.mask, rows)
-        scores = [
-            torch.softmax((q[h] @ k[h // case.group].T / math.sqrt(E)).masked_fill(hidden, -math.inf), dim=1)
-            for h in range(mixer.heads)
-        ]
+        q = project(case, w, "q", x)  # H x [T x E]
+        if memory is not None:
+            k, hidden = project(case, w, "k", memory), torch.zeros(rows, MEMORY, dtype=torch.bool)  # G x [S_m x E]
+        else:
+            q, hidden = [rotate(case, head) for head in q], hidden_keys(case.mask, rows)
+            if scores_from == "shared":
+                k = nearest(below, "keys")
+            else:
+                published["keys"] = k = [rotate(case, head) for head in project(case, w, "k", x)]  # G x [T x E]
+        scores = softmax(case, mixer, w, [q[h] @ k[h // case.group].T / math.sqrt(E) for h in range(mixer.heads)], hidden)
     first = next((signals["values"] for signals in below if "values" in signals), None)
-    if mixer.kind == "shared_value":
-        values = first
+    if values_from in ("first", "nearest"):
+        values = first if values_from == "first" else nearest(below, "values")
     else:
-        values = heads_of(x @ w["w_v"], case.value_width)
-        if mixer.kind == "residual_value":
+        values = project(case, w, "v", x if memory is None else memory)
+        if values_from == "residual":
             values = [case.coefficients[0] * a + case.coefficients[1] * b for a, b in zip(first, values)]
-        elif mixer.kind == "residual_value_learned":
+        elif values_from == "residual_learned":
             values = [w["from_first"] * a + w["from_own"] * b for a, b in zip(first, values)]
-    mixed = [scores[h] @ values[h // case.group] for h in range(mixer.heads)]
-    return torch.cat(mixed, dim=1) @ w["w_o"], {"scores": scores, "values": values}
+    if memory is None:
+        published.update(scores=scores, values=values)
+    y = torch.cat([scores[h] @ values[h // case.group] for h in range(mixer.heads)], dim=1) @ w["w_o"]
+    return y + w["b_o"] if case.has("biases") else y, published
 
 
 def short_conv(x, taps, bias):
@@ -294,9 +407,13 @@ def part(weights, prefix):
 def mix(case, mixer, w, x, below):
     if mixer.kind == "side_by_side":
         y_first, first = mix(case, mixer.first, part(w, "first."), x, below)
-        y_second, second = mix(case, mixer.second, part(w, "second."), x, below)
+        kv_heads = mixer.first.heads // case.group
+        rest = [{k: v[kv_heads:] if k in ("values", "keys") else v for k, v in signals.items()} for signals in below]
+        y_second, second = mix(case, mixer.second, part(w, "second."), x, rest)
         both = {key: first.get(key, []) + second.get(key, []) for key in {**first, **second}}
         return y_first + y_second, both
+    if mixer.kind == "memory":
+        return torch.zeros_like(x), {"memory": w["rows"]}
     recurrence = {"mamba": mamba, "mamba2": mamba2, "mamba2_grouped": mamba2}.get(mixer.kind)
     return recurrence(case, mixer, w, x) if recurrence else attention(case, mixer, w, x, below)
 
@@ -319,7 +436,9 @@ def results(case, weights, x, d_output, dtype):
     packed = leaves["x"]
     output = torch.cat([forward(case, leaves, rows) for rows in packed.split(SEQUENCES)])
     output.backward(d_output.to(dtype))
-    return {"output": output.detach(), **{"grad." + name: leaf.grad for name, leaf in leaves.items()}}
+    gradients = {"grad." + name: leaf.grad for name, leaf in leaves.items()}  # none where nothing was read: zero
+    zeros = {"grad." + name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    return {"output": output.detach(), **{name: zeros[name] if d is None else d for name, d in gradients.items()}}
 
 
 # ---------------------------------------------------------------------------------------------------------- the files
@@ -361,8 +480,10 @@ def generate(case, folder):
     }
     if case.value_width != E:
         metadata["value_width"] = str(case.value_width)
+    if case.options:
+        metadata["options"] = case.options
     for name, exact in reference.items():
-        error = (single[name].double() - exact).abs().max() / exact.abs().max()
+        error = (single[name].double() - exact).abs().max() / exact.abs().max().clamp(min=1e-300)
         metadata["err32." + name] = f"{error.item():.3e}"
     path = folder / (case.name + ".safetensors")
     write_safetensors(path, {**weights, "x": x, "d_output": d_output, **reference}, metadata)

@@ -35,7 +35,7 @@ class Golden {
   ///   output        rows times weights: D, F, H E; probabilities times values: S; the read-out of a state: N
   ///   a gradient    these, the rows that a weight meets: T, and the state that a recurrent head's step scales: N E
   ///   ... of a number that a head or a layer shares: all that it scales,
-  ///                 from_first, from_own: T G E;   d: T E;   a_log, dt_bias: T N E
+  ///                 from_first, from_own: T G E;   d: T E;   a_log, dt_bias: T N E;   q_norm, k_norm: T H
   Index longest_sum(std::string_view result) const {
     const bool recurs = text("layers").find("mamba") != std::string::npos;
     const Shape shape = sizes.shape();
@@ -48,6 +48,7 @@ class Golden {
     const Index scaled = last == "from_first" || last == "from_own" ? sizes.kv_heads * E
                          : last == "d"                              ? E
                          : last == "a_log" || last == "dt_bias"     ? N * E
+                         : last == "q_norm" || last == "k_norm"     ? sizes.heads
                                                                     : 1;
     return (std::max)({n, N * E, T * scaled});
   }
@@ -73,7 +74,7 @@ class Golden {
     const double error_of_torch = std::stod(file.metadata.at("err32." + result)) * (eps / eps_float);
     const double bound = runs * (std::max)(error_of_torch, eps * static_cast<double>(longest_sum(result)));
     const double scale = exact.cwiseAbs().maxCoeff();
-    const double error = (found.template cast<double>() - exact).cwiseAbs().maxCoeff() / scale;
+    const double error = (found.template cast<double>() - exact).cwiseAbs().maxCoeff() / (scale > 0 ? scale : 1);
     EXPECT_LE(error, bound) << result;
     if (!(error / bound <= worst)) worst = error / bound;
   }

@@ -1,6 +1,7 @@
 // Every variant against PyTorch; and that every golden file is some test's.
 #include <filesystem>
 #include <heed/mixers/variants.hpp>
+#include <heed/testing/memory_source.hpp>
 
 #include "golden.hpp"
 
@@ -15,7 +16,7 @@ using Reuse = ScoreReuseAttention;
 // A golden test is called as its file.
 TEST(Golden, EveryFileHasATest) {
   std::set<std::string> tests;
-  const auto& unit = *testing::UnitTest::GetInstance();
+  const auto& unit = *::testing::UnitTest::GetInstance();
   for (int suite = 0; suite < unit.total_test_suite_count(); ++suite)
     for (int test = 0; test < unit.GetTestSuite(suite)->total_test_count(); ++test)
       tests.insert(unit.GetTestSuite(suite)->GetTestInfo(test)->name());
@@ -110,6 +111,60 @@ TEST(Golden, mamba2_grouped) {
                               .dt_limits = {.least = 0.15, .most = 0.7},
                               .skip = Skip::by_channel};
   expect_golden<Mamba2, Mamba2>(golden, "mamba2_grouped mamba2_grouped", config, config);
+}
+
+TEST(Golden, score_reuse_values) {
+  using Mixed = PartialScoreReuseSharedValueAttention;
+  expect_golden<Standard, ScoreReuseResidualValueAttention, Mixed>(
+      Golden("score_reuse_values"),
+      "standard score_reuse_residual_value side_by_side(shared_value score_reuse_shared_value)", {}, {}, {});
+}
+
+TEST(Golden, cross_layer) {
+  expect_golden<Standard, CLA, CLA>(Golden("cross_layer"), "standard cross_layer cross_layer", {}, {}, {});
+}
+
+TEST(Golden, shared_keys) {
+  expect_golden<Standard, SharedValueAttention, SharedKeyValueAttention>(
+      Golden("shared_keys"), "standard shared_value shared_key_value", {}, {}, {});
+}
+
+TEST(Golden, biases_norm_per_head) {
+  const Golden golden("biases_norm_per_head");
+  EXPECT_EQ(golden.text("options"), "biases norm_per_head");
+  const SoftmaxOptions options{.biases = true, .query_key_norm = QueryKeyNorm::per_head};
+  expect_golden<Standard, SharedKeyAttention>(golden, "standard shared_key",
+                                              {.scores = options, .values = {.biases = true}, .output_bias = true},
+                                              {.scores = options, .values = {.biases = true}, .output_bias = true});
+}
+
+TEST(Golden, norm_whole_soft_cap) {
+  const Standard::Config config{.scores = {.query_key_norm = QueryKeyNorm::whole, .soft_cap = 1.5}};
+  expect_standard("norm_whole_soft_cap", config);
+}
+
+TEST(Golden, alibi_sinks) {
+  const Standard::Config config{.scores = {.positions = Alibi{}, .sinks = true}};
+  expect_golden<Standard, Reuse>(Golden("alibi_sinks"), "standard score_reuse", config, {});
+}
+
+TEST(Golden, rotary_part) {
+  expect_standard("rotary_part", {.scores = {.positions = Rotary{.width = 4, .pairs = RotaryPairs::interleaved}}});
+}
+
+TEST(Golden, rotary_yarn) {
+  const YarnScaling yarn{.factor = 4, .original_positions = 64, .fast = 4, .slow = 1};
+  expect_standard("rotary_yarn", {.scores = {.positions = Rotary{.theta = 100, .scaling = yarn}}});
+}
+
+TEST(Golden, cross_attention) {
+  const CrossAttention::Config cross{
+      .memory_positions = 9, .biases = true, .query_key_norm = QueryKeyNorm::per_head, .soft_cap = 1.5};
+  const Standard::Config config{.scores = {.biases = true, .query_key_norm = QueryKeyNorm::per_head, .soft_cap = 1.5},
+                                .values = {.biases = true},
+                                .output_bias = true};
+  expect_golden<testing::MemorySource, Standard, CrossAttention>(
+      Golden("cross_attention"), "memory standard cross_attention", {.positions = 9}, config, cross);
 }
 
 // Chunks of five rows cut the sequences of seven and twelve; chunks of 64 do not.
