@@ -51,7 +51,7 @@ struct list_info<signals<Tags...>> {
 template <class Consumes>
 inline constexpr auto taps_of = list_info<Consumes>::taps();
 template <class Publishes>
-inline constexpr auto names_of = list_info<Publishes>::names();
+inline constexpr auto signal_names_of = list_info<Publishes>::names();
 
 // n booleans, in a constant expression too.
 class Flags {
@@ -73,7 +73,7 @@ class Flags {
 /// The signals of a mixer or block whose lists are types.
 template <class Component>
 constexpr LayerSignals layer_signals() {
-  return {detail::taps_of<typename Component::consumes>, detail::names_of<typename Component::publishes>};
+  return {detail::taps_of<typename Component::consumes>, detail::signal_names_of<typename Component::publishes>};
 }
 
 /// The layer that `tap` of layer `layer` reads from, or `nowhere`.
