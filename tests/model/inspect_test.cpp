@@ -18,19 +18,19 @@ using Mixed = Stack<float, Block<StandardAttention>, Repeat<2, Block<ResFormer>>
 constexpr const char* mixed_text =
     R"(width 16, 4 heads, 2 kv heads, head width 4, hidden 48
 
-layer  mixer                                                            reads                         parameters  bytes/position  bytes/state
-0      attention(computed scores, projected values)                     -                                  3,104              64            0
-1      attention(computed scores, residual values)                      first<values> from layer 0         3,104              64            0
-2      attention(computed scores, residual values)                      first<values> from layer 0         3,104              64            0
-3      attention(reused scores, projected values)                       nearest<scores> from layer 2       2,720              32            0
-4      attention(computed scores, shared values)                        first<values> from layer 0         2,976              32            0
-5      attention(computed scores, projected values) | state space dual  -                                  5,878              32        3,680
-all                                                                                                       20,886             288        3,680
+layer  mixer                                                            reads                         parameters  bytes/position  bytes/state slot
+0      attention(computed scores, projected values)                     -                                  3,104              64                 0
+1      attention(computed scores, residual values)                      first<values> from layer 0         3,104              64                 0
+2      attention(computed scores, residual values)                      first<values> from layer 0         3,104              64                 0
+3      attention(reused scores, projected values)                       nearest<scores> from layer 2       2,720              32                 0
+4      attention(computed scores, shared values)                        first<values> from layer 0         2,976              32                 0
+5      attention(computed scores, projected values) | state space dual  -                                  5,878              32             3,680
+all                                                                                                       20,886             288             3,680
 
-positions  cache bytes of one sequence, one checkpoint
-    1,024                                      305,952
-    8,192                                    2,370,336
-   32,768                                    9,448,224
+positions  cache bytes of one sequence, one checkpoint  FLOPs of the next token
+    1,024                                      305,952                  371,328
+    8,192                                    2,370,336                2,665,088
+   32,768                                    9,448,224               10,529,408
 )";
 
 TEST(Inspect, SaysWhoReadsWhomTheParametersAndTheCachePlan) {
@@ -69,9 +69,64 @@ TEST(Inspect, CountsEveryParameterOnce) {
 
 TEST(Inspect, AModelWithoutLayersHasNothing) {
   const auto model = DynamicStack<float>::build({.width = 8, .heads = 2}, {});
-  EXPECT_NE(inspect(model).find("\nall                           0               0            0\n"), std::string::npos)
+  EXPECT_NE(inspect(model).find("\nall                           0               0                 0\n"), std::string::npos)
       << inspect(model);
   EXPECT_EQ(planned_cache_bytes(model, 100), 0);
+}
+
+// D = 16, H = 4, G = 2, E = 4, F = 48: H E = 16, G E = 8. Counted by hand, of the last of 100 positions.
+template <class Mixer, class FeedForwardType = SwiGlu>
+Index flops_of(typename Mixer::Config config = {}, Index positions = 100) {
+  const Sizes sizes{.width = 16, .heads = 4, .kv_heads = 2};
+  const auto below = choose_block<Block<StandardAttention, NoFeedForward>>();
+  const auto block = choose_block<Block<Mixer, FeedForwardType>>({.mixer = config});
+  return flops_per_token(DynamicStack<float>::build(sizes, {below, block}), positions) -
+         flops_per_token(DynamicStack<float>::build(sizes, {below}), positions);
+}
+
+TEST(FlopsPerToken, AreThoseOfMatricesAndOfWhatMixesPositions) {
+  constexpr Index q = 2 * 16 * 16, k = 2 * 16 * 8, v = k, o = q, feed_forward = 2 * 3 * 16 * 48;
+  constexpr Index scores = 2 * 16 * 100, values = 2 * 16 * 100;  // q k^T, a v
+  EXPECT_EQ(flops_of<StandardAttention>(), q + k + v + o + scores + values + feed_forward);
+  EXPECT_EQ((flops_of<StandardAttention, FeedForward<Relu>>()), q + k + v + o + scores + values + 2 * 2 * 16 * 48);
+  EXPECT_EQ((flops_of<StandardAttention, NoFeedForward>()), q + k + v + o + scores + values);
+  EXPECT_EQ((flops_of<ResidualValueAttention, NoFeedForward>()), q + k + v + o + scores + values);
+  EXPECT_EQ((flops_of<SharedValueAttention, NoFeedForward>()), q + k + o + scores + values);
+  EXPECT_EQ((flops_of<SharedKeyAttention, NoFeedForward>()), q + v + o + scores + values);
+  EXPECT_EQ((flops_of<ScoreReuseAttention, NoFeedForward>()), v + o + values);
+}
+
+TEST(FlopsPerToken, OfAWindowDoNotGrow) {
+  const StandardAttention::Config narrow{.scores = {.mask = window(10)}};
+  const Index matrices = 2 * 16 * (16 + 8 + 8 + 16);
+  EXPECT_EQ((flops_of<StandardAttention, NoFeedForward>(narrow, 100)), matrices + 2 * 2 * 16 * 10);
+  EXPECT_EQ((flops_of<StandardAttention, NoFeedForward>(narrow, 1000)), matrices + 2 * 2 * 16 * 10);
+  EXPECT_EQ((flops_of<StandardAttention, NoFeedForward>(narrow, 3)), matrices + 2 * 2 * 16 * 3);
+}
+
+TEST(FlopsPerToken, OfRecurrencesAreThoseOfTheirStates) {
+  // w_z, w_x, w_o, w_b, w_c, w_dt; 16 channels with 8 numbers of state each; 4 taps on 16 + 8 + 8 columns
+  constexpr Index mamba2 = 2 * 16 * (16 + 16 + 16 + 8 + 8 + 4) + 5 * 16 * 8 + 2 * 4 * (16 + 2 * 8);
+  for (const Index positions : {1, 1000})
+    EXPECT_EQ((flops_of<Mamba2, NoFeedForward>({.state_width = 8}, positions)), mamba2);
+  // w_z, w_x, w_o, w_low, w_b, w_c, and w_dt from rank 1
+  constexpr Index mamba = 2 * (16 * (16 + 16 + 16 + 1 + 8 + 8) + 16) + 16 * (6 * 8 + 2 * 4);
+  EXPECT_EQ((flops_of<Mamba, NoFeedForward>({.state_width = 8})), mamba);
+}
+
+TEST(FlopsPerToken, OfTwoSideBySideAreThoseOfTheirHeads) {
+  const RecurrentMixAttention::Config half{.second_kv_heads = 1, .second = {.state_width = 8}};
+  constexpr Index attention = 2 * 16 * (8 + 4 + 4 + 8) + 2 * 2 * 8 * 100;
+  constexpr Index mamba2 = 2 * 16 * (8 + 8 + 8 + 8 + 8 + 2) + 5 * 8 * 8 + 2 * 4 * (8 + 2 * 8);
+  EXPECT_EQ((flops_of<RecurrentMixAttention, NoFeedForward>(half)), attention + mamba2);
+}
+
+TEST(Inspect, PlansForThePositionsThatAreAsked) {
+  const Stack<float, Block<StandardAttention>> model({.width = 16, .heads = 4, .kv_heads = 2});
+  const std::string text = inspect(model, {.positions = {7}});
+  EXPECT_EQ(text.find("1,024"), std::string::npos);
+  EXPECT_NE(text.find(" 448 "), std::string::npos) << text;     // 2 (keys, values) 8 wide, 4 bytes, 7 positions
+  EXPECT_NE(text.find(" 6,592\n"), std::string::npos) << text;  // 2 (3104 - 2 16) + 2 (16 + 16) 7
 }
 
 TEST(Inspect, GroupsDigitsByThrees) {

@@ -24,40 +24,44 @@ const Registry<float>& registry() {
 Description everything() {
   const Description mamba2 = Members{{"type", "mamba2"}, {"state_width", 3}};
   const Description window = Members{{"mask", Members{{"left", 2}}}};
-  return Members{{"width", 8},
-                 {"heads", 4},
-                 {"kv_heads", 2},
-                 {"head_width", 4},
-                 {"value_width", 4},
-                 {"hidden", 12},
-                 {"layers", List{Members{{"mixer", Members{{"type", "standard_attention"}, {"scores", window}}}},
-                                 Members{{"mixer", "residual_value_attention"}, {"repeat", 2}},
-                                 Members{{"mixer", "shared_value_attention"},
-                                         {"feed_forward", Members{{"type", "gelu"}, {"biases", true}}},
-                                         {"norm", Members{{"type", "layer_norm"}, {"epsilon", 1e-12}}},
-                                         {"form", "post_norm"}},
-                                 Members{{"mixer", "score_reuse_attention"}, {"form", "sandwich"}},
-                                 Members{{"mixer", Members{{"type", "side_by_side"},
-                                                           {"second_kv_heads", 1},
-                                                           {"first", "standard_attention"},
-                                                           {"second", mamba2}}},
-                                         {"form", "parallel"}},
-                                 Members{{"mixer", "app.token_shift"}, {"feed_forward", "none"}}}}};
+  return Members{
+      {"width", 8},
+      {"heads", 4},
+      {"kv_heads", 2},
+      {"head_width", 4},
+      {"value_width", 4},
+      {"hidden", 12},
+      {"layers",
+       List{Members{{"mixer", Members{{"type", "standard_attention"}, {"scores", window}}}},
+            Members{{"mixer", "residual_value_attention"}, {"repeat", 2}},
+            Members{{"mixer", "shared_value_attention"},
+                    {"feed_forward", Members{{"type", "gelu"}, {"biases", true}}},
+                    {"norm", Members{{"type", "layer_norm"}, {"epsilon", 1e-12}}},
+                    {"form", "post_norm"}},
+            Members{{"mixer", "score_reuse_attention"}, {"form", "sandwich"}},
+            Members{{"mixer", Members{{"type", "side_by_side"},
+                                      {"second_kv_heads", 1},
+                                      {"first", "standard_attention"},
+                                      {"second", mamba2}}},
+                    {"form", "parallel"}},
+            Members{{"mixer", Members{{"type", "in_parallel"}, {"first", "normed_output_attention"}, {"second", mamba2}}}},
+            Members{{"mixer", "app.token_shift"}, {"feed_forward", "none"}}}}};
 }
 
 TEST(Registry, BuildsTheLayersThatADescriptionNames) {
   const Model model = Model::build(everything(), registry());
   const Mamba2::Config narrow{.state_width = 3};
-  const Model expected =
-      Model::build({.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 12},
-                   {choose<StandardAttention>({.scores = {.mask = window(3)}}), choose<ResidualValueAttention>(),
-                    choose<ResidualValueAttention>(),
-                    choose_block<Block<SharedValueAttention, FeedForward<Gelu>, LayerNorm, PostNorm>>(
-                        {.feed_forward = {.biases = true}, .norm = {.epsilon = 1e-12}}),
-                    choose_block<Block<ScoreReuseAttention, SwiGlu, RmsNorm, Sandwich>>(),
-                    Model::Layer(choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>(narrow), 1),
-                                 choose_feed_forward<SwiGlu>(), choose_norm<RmsNorm>(), BlockForm::parallel),
-                    choose_block<Block<app::TokenShift, NoFeedForward>>()});
+  const Model expected = Model::build(
+      {.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .hidden = 12},
+      {choose<StandardAttention>({.scores = {.mask = window(3)}}), choose<ResidualValueAttention>(),
+       choose<ResidualValueAttention>(),
+       choose_block<Block<SharedValueAttention, FeedForward<Gelu>, LayerNorm, PostNorm>>(
+           {.feed_forward = {.biases = true}, .norm = {.epsilon = 1e-12}}),
+       choose_block<Block<ScoreReuseAttention, SwiGlu, RmsNorm, Sandwich>>(),
+       Model::Layer(choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>(narrow), 1),
+                    choose_feed_forward<SwiGlu>(), choose_norm<RmsNorm>(), BlockForm::parallel),
+       choose_in_parallel(choose<Attention<ComputedScores, ProjectedValues, NormedOutput>>(), choose<Mamba2>(narrow)),
+       choose_block<Block<app::TokenShift, NoFeedForward>>()});
   const Matrix<float> x = random_matrix<float>(7, 8, "x");
   auto cache = model.make_cache({.positions = 7, .rows = 7}),
        expected_cache = expected.make_cache({.positions = 7, .rows = 7});
@@ -94,7 +98,8 @@ TEST(Registry, RefusesByPlaceWhatItDoesNotKnow) {
       "standard_attention, residual_value_attention, learned_residual_value_attention, shared_value_attention, ";
   const std::string unknown = refused_layer(Members{{"mixer", "standart_attention"}});
   EXPECT_TRUE(unknown.starts_with("model.json: layers[1].mixer: expected one of " + mixers)) << unknown;
-  EXPECT_TRUE(unknown.ends_with("mamba2, app.token_shift, side_by_side, found \"standart_attention\"")) << unknown;
+  EXPECT_TRUE(unknown.ends_with("mamba2, app.token_shift, side_by_side, in_parallel, found \"standart_attention\""))
+      << unknown;
   const std::string missing = refused_layer(Members{});
   EXPECT_TRUE(missing.starts_with("model.json: layers[1].mixer: expected a mixer (" + mixers)) << missing;
   EXPECT_TRUE(missing.ends_with(", found none")) << missing;

@@ -73,6 +73,7 @@ struct AnyMixer {
     virtual std::string describe() const = 0;
     virtual void check(const Shape& shape, std::string_view layer) const = 0;
     virtual bool sees_ahead() const = 0;
+    virtual Index flops(const Shape& shape, Index keys) const = 0;
     virtual Index scratch_per_row(const Shape& shape) const = 0;
     virtual Index kept_per_row(const Shape& shape) const = 0;
     virtual std::size_t job_bytes(const Shape& shape, const CallSize& size) const = 0;
@@ -114,6 +115,7 @@ struct AnyMixer {
     std::string describe() const override { return heed::describe<Mixer>(config_); }
     void check(const Shape& shape, std::string_view layer) const override { check_config<Mixer>(shape, config_, layer); }
     bool sees_ahead() const override { return heed::sees_ahead<Mixer>(config_); }
+    Index flops(const Shape& shape, Index keys) const override { return heed::flops<Mixer>(shape, config_, keys); }
     Index scratch_per_row(const Shape& shape) const override { return heed::scratch_per_row<Mixer>(shape, config_); }
     Index kept_per_row(const Shape& shape) const override { return heed::kept_per_row<Mixer>(shape, config_); }
     std::size_t job_bytes(const Shape& shape, const CallSize& size) const override {
@@ -186,6 +188,7 @@ struct AnyMixer {
     config.mixer->check(shape, layer);
   }
   static bool sees_ahead(const Config& config) { return config.mixer->sees_ahead(); }
+  static Index flops(const Shape& shape, const Config& config, Index keys) { return config.mixer->flops(shape, keys); }
   static Index scratch_per_row(const Shape& shape, const Config& config) { return config.mixer->scratch_per_row(shape); }
   static Index kept_per_row(const Shape& shape, const Config& config) { return config.mixer->kept_per_row(shape); }
   template <class S>

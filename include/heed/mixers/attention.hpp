@@ -95,6 +95,13 @@ struct Attention {
     return heed::kept_per_row<Values>(shape, config.values);
   }
   static bool sees_ahead(const Config& config) { return heed::sees_ahead<Scores>(config.scores); }
+  /// A V, over the keys that the mask lets through; scores that were given count with all keys
+  static Index flops(const Shape& shape, const Config& config, Index keys) {
+    Index seen = keys;
+    if constexpr (requires { config.scores.seen(keys); }) seen = config.scores.seen(keys);
+    return heed::flops<Scores>(shape, config.scores, keys) + heed::flops<Values>(shape, config.values, keys) +
+           2 * shape.o_width() * seen;
+  }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config&, const CallSize& size) {
     return attend_scratch_bytes<Scalar>(size.sequences, size.rows, size.keys, shape.heads.count, shape.kv_heads.count,

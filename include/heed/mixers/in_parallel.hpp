@@ -18,6 +18,12 @@ struct AllHeads {
   struct Config {
     typename First::Config first = {};
     typename Second::Config second = {};
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("first", config.first);
+      f("second", config.second);
+    }
   };
   static constexpr bool second_publishes = false;
   static constexpr std::string_view sign = " + ";

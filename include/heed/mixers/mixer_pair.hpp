@@ -98,6 +98,10 @@ struct MixerPair {
   static bool sees_ahead(const Config& config) {
     return heed::sees_ahead<First>(config.first) || heed::sees_ahead<Second>(config.second);
   }
+  static Index flops(const Shape& shape, const Config& config, Index keys) {
+    return heed::flops<First>(Division::first(shape, config), config.first, keys) +
+           heed::flops<Second>(Division::second(shape, config), config.second, keys);
+  }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return heed::scratch_per_row<First>(Division::first(shape, config), config.first) +
            heed::scratch_per_row<Second>(Division::second(shape, config), config.second) + Division::scratch_per_row(shape);

@@ -130,6 +130,17 @@ bool sees_ahead([[maybe_unused]] const typename Component::Config& config) {
     return false;
 }
 
+/// Floating-point operations of one new row that sees `keys` positions, itself among them, besides those of its products
+/// with the matrices that are learned, which are two for each of their numbers. Products only: a softmax is not counted.
+template <class Component>
+Index flops([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,
+            [[maybe_unused]] Index keys) {
+  if constexpr (requires { Component::flops(shape, config, keys); })
+    return Component::flops(shape, config, keys);
+  else
+    return 0;
+}
+
 /// Scratch scalars per new row that the component needs beyond a few activations of the shape's widths.
 template <class Component>
 Index scratch_per_row([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config) {

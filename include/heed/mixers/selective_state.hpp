@@ -103,6 +103,11 @@ struct SelectiveState {
     return {.per_state = channels(shape, config) * (config.state_width + config.taps - 1)};
   }
 
+  /// S = exp(dt a) S + dt b u and c S, for every channel; and the convolution
+  static Index flops(const Shape& shape, const Config& config, Index) {
+    return channels(shape, config) * (6 * config.state_width + 2 * config.taps);
+  }
+
   template <class Scalar>
   struct Record {
     // The results of the lines above, each as the formula names it; _in: before its convolution, or its softplus.

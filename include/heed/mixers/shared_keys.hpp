@@ -44,6 +44,10 @@ struct SharedKeys {
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) { config.check(shape, layer); }
   static bool sees_ahead(const Config& config) { return config.mask.sees_ahead(); }
+  /// q k^T
+  static Index flops(const Shape& shape, const Config& config, Index keys) {
+    return 2 * shape.q_width() * config.seen(keys);
+  }
 
   template <class Scalar>
   struct Record {

@@ -28,6 +28,8 @@ struct SoftmaxOptions {
 
   HeadProjection::Config projection() const { return {biases, query_key_norm, norm_epsilon}; }
   double scale_for(Index head_width) const { return scale == 0 ? 1 / std::sqrt(static_cast<double>(head_width)) : scale; }
+  /// How many of so many keys the last row sees.
+  Index seen(Index keys) const { return mask.visible(keys - 1, keys).size(); }
   void check(const Shape& shape, std::string_view layer) const {
     check_positions(positions, shape.head_width, layer);
     HEED_EXPECTS(ConfigError, soft_cap >= 0, layer, ": soft_cap: expected 0 (none) or more, found ", soft_cap);

@@ -131,6 +131,12 @@ struct StateSpaceDual {
     return {.per_state = shape.o_width() * config.state_width + (config.taps - 1) * channels};
   }
 
+  /// S = exp(dt a) S + dt b^T u and c S, for every head; and the convolutions of u, b and c
+  static Index flops(const Shape& shape, const Config& config, Index) {
+    const Index channels = shape.o_width(), N = config.state_width;
+    return 5 * channels * N + 2 * config.taps * (channels + 2 * config.groups * N);
+  }
+
   template <class Scalar>
   struct Record {
     // The results of the lines above, each as the formula names it; _in: before its convolution.

@@ -183,6 +183,9 @@ struct Block {
   static Index kept_per_row(const Shape& shape, const Config& config) {
     return heed::kept_per_row<Mixer>(shape, config.mixer);
   }
+  static Index flops(const Shape& shape, const Config& config, Index keys) {
+    return heed::flops<Mixer>(shape, config.mixer, keys);
+  }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return heed::scratch_per_row<Mixer>(shape, config.mixer);
   }

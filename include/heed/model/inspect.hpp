@@ -1,4 +1,4 @@
-// What a model is, in words: who reads whom, parameters by layer, and the cache plan.
+// What a model is, in words: who reads whom, parameters by layer, the cache plan, and the work on a token.
 //
 //   std::cout << heed::inspect(model);
 #pragma once
@@ -62,6 +62,18 @@ inline std::string readings(const LayerWiring& layer) {
   return all.empty() ? "-" : all;
 }
 
+/// Numbers in matrices that rows are multiplied with.
+template <class Params>
+Index matrix_numbers(const Params& params) {
+  Index count = 0;
+  visit(
+      [&](std::string_view, Role role, const auto& tensor) {
+        if (role == Role::matrix || role == Role::output) count += tensor.size();
+      },
+      params);
+  return count;
+}
+
 }  // namespace detail
 
 /// The bytes that a cache with these options allocates for the layers of a model.
@@ -82,9 +94,23 @@ Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, Index position
   return planned_cache_bytes(model, {.positions = positions});
 }
 
+/// Floating-point operations of the layers for one new token of a sequence that is `positions` long then: two for every
+/// number of a matrix, and what the mixers say (see `flops` in mixers/reach.hpp).
+template <class Scalar, class... Kinds>
+Index flops_per_token(const Layered<Scalar, Kinds...>& model, Index positions) {
+  Index count = 2 * detail::matrix_numbers(model.params());
+  for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer)
+    count += model.plan().flops(layer, positions);
+  return count;
+}
+
+struct InspectOptions {
+  std::vector<Index> positions = {1024, 8192, 32768};  // of a sequence, for its cache and the work on its next token
+};
+
 /// A page of text on the layers of a model.
 template <class Scalar, class... Kinds>
-std::string inspect(const Layered<Scalar, Kinds...>& model) {
+std::string inspect(const Layered<Scalar, Kinds...>& model, const InspectOptions& options = {}) {
   using detail::grouped;
   const Shape& shape = model.shape();
   const auto bytes = static_cast<Index>(sizeof(Scalar));
@@ -93,7 +119,7 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
                      (shape.value_width == shape.head_width ? "" : ", value width " + std::to_string(shape.value_width)) +
                      ", hidden " + std::to_string(shape.hidden) + "\n\n";
 
-  detail::TextTable layers({"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state"});
+  detail::TextTable layers({"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state slot"});
   Index parameters = 0;
   CachePlan sum;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
@@ -106,20 +132,21 @@ std::string inspect(const Layered<Scalar, Kinds...>& model) {
   layers.add({"all", "", "", grouped(parameters), grouped(sum.per_position * bytes), grouped(sum.per_state * bytes)});
   text += layers.text(3) + "\n";
 
-  detail::TextTable plan({"positions", "cache bytes of one sequence, one checkpoint"});
-  for (const Index positions : {Index(1024), Index(8192), Index(32768)})
-    plan.add({grouped(positions), grouped(planned_cache_bytes(model, positions))});
+  detail::TextTable plan({"positions", "cache bytes of one sequence, one checkpoint", "FLOPs of the next token"});
+  for (const Index positions : options.positions)
+    plan.add(
+        {grouped(positions), grouped(planned_cache_bytes(model, positions)), grouped(flops_per_token(model, positions))});
   return text + plan.text(0);
 }
 
 /// The same of a language model, with what stands around its layers.
 template <class StackType, class Head, class Norm>
-std::string inspect(const LanguageModel<StackType, Head, Norm>& model) {
+std::string inspect(const LanguageModel<StackType, Head, Norm>& model, const InspectOptions& options = {}) {
   const auto params = model.params();
   return "vocabulary " + std::to_string(model.vocabulary()) + ", parameters: embedding " +
          detail::grouped(params.embedding.size()) + ", norm " + detail::grouped(count_parameters(params.norm)) + ", head " +
          detail::grouped(count_parameters(params.head)) + ", all " + detail::grouped(count_parameters(params)) + "\n" +
-         inspect(model.stack());
+         inspect(model.stack(), options);
 }
 
 }  // namespace heed::inline HEED_ABI

@@ -112,6 +112,13 @@ class LayerPlan {
     at(layer, [&]<std::size_t kind>(std::size_t index) { plan = Kind<kind>::plan(shape, config<kind>(index)); });
     return plan;
   }
+  /// Floating-point operations of one new row in a layer, besides its products with matrices that are learned.
+  Index flops(std::size_t layer, Index keys) const {
+    Index count = 0;
+    at(layer,
+       [&]<std::size_t kind>(std::size_t index) { count = heed::flops<Kind<kind>>(shape, config<kind>(index), keys); });
+    return count;
+  }
   /// Whether a layer keeps recurrent states.
   bool stateful() const {
     bool any = false;

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "../core/fields.hpp"
+#include "../mixers/neutreno.hpp"
 #include "../mixers/variants.hpp"
 #include "dynamic_stack.hpp"
 
@@ -58,17 +59,9 @@ struct LayerDescription {
   }
 };
 
-/// Two mixers by name on the heads of one layer.
-struct PairDescription {
-  Index second_kv_heads = HeadSplit::half;
-  Description first = {};
-  Description second = {};
-  template <class F, class C>
-  static void fields(F&& f, C& config) {
-    f("second_kv_heads", config.second_kv_heads);
-    f("first", config.first);
-    f("second", config.second);
-  }
+/// Stands for a mixer that is described: a pair of these is a pair's description.
+struct DescribedMixer {
+  using Config = Description;
 };
 
 template <class>
@@ -100,16 +93,17 @@ class Registry {
   /// there are, and what was found.
   AnyMixerConfig mixer(const Description& from, const Place& place) const {
     if (from.template as<std::monostate>() != nullptr)
-      place.refuse("expected a mixer (", mixers_.names(side_by_side), "), found none");
-    const auto chosen = detail::typed(from, place, mixers_.names(side_by_side));
-    if (chosen.type == side_by_side) return pair(chosen.rest, place);
-    return {mixers_.read(chosen, place, side_by_side)};
+      place.refuse("expected a mixer (", mixers_.names(pairs), "), found none");
+    const auto chosen = detail::typed(from, place, mixers_.names(pairs));
+    if (chosen.type == side_by_side) return pair<HeadSplit>(chosen.rest, place);
+    if (chosen.type == in_parallel) return pair<AllHeads>(chosen.rest, place);
+    return {mixers_.read(chosen, place, pairs)};
   }
   Description described(const AnyMixerConfig& config) const {
-    if (const auto* pair = config.mixer->template config_of<Pair>()) {
-      const detail::PairDescription both{pair->second_kv_heads, described(pair->first), described(pair->second)};
-      return detail::with_type(side_by_side, heed::described(both));
-    }
+    if (const auto* both = config.mixer->template config_of<Pair<HeadSplit>>())
+      return described_pair<HeadSplit>(side_by_side, *both);
+    if (const auto* both = config.mixer->template config_of<Pair<AllHeads>>())
+      return described_pair<AllHeads>(in_parallel, *both);
     return mixers_.described(*config.mixer, "mixer");
   }
 
@@ -168,8 +162,13 @@ class Registry {
   }
 
  private:
-  using Pair = SideBySide<AnyMixer<Scalar>, AnyMixer<Scalar>>;
-  static constexpr std::string_view side_by_side = "side_by_side";
+  // Two mixers on one layer: built of any two by name.
+  template <class Division>
+  using Pair = MixerPair<AnyMixer<Scalar>, AnyMixer<Scalar>, Division>;
+  template <class Division>
+  using DescribedPair = typename Division::template Config<detail::DescribedMixer, detail::DescribedMixer>;
+  static constexpr std::string_view side_by_side = "side_by_side", in_parallel = "in_parallel";
+  static constexpr std::string_view pairs = "side_by_side, in_parallel";
 
   /// The components of one sort by name.
   template <class Erased>
@@ -179,8 +178,8 @@ class Registry {
     void add(std::string name) {
       for (const Entry& entry : entries_)
         HEED_EXPECTS(ConfigError, entry.name != name, "registry: expected a new name, found ", name, " a second time");
-      HEED_EXPECTS(ConfigError, !name.empty() && name != side_by_side, "registry: expected a name of its own, found \"",
-                   name, "\"");
+      HEED_EXPECTS(ConfigError, !name.empty() && name != side_by_side && name != in_parallel,
+                   "registry: expected a name of its own, found \"", name, "\"");
       entries_.push_back({std::move(name), &detail::type_key<Component>,
                           [](const Description& from, const Place& place) -> std::shared_ptr<const Erased> {
                             typename Component::Config config{};
@@ -220,12 +219,24 @@ class Registry {
     std::vector<Entry> entries_;
   };
 
+  template <class Division>
   AnyMixerConfig pair(const Description& from, const Place& place) const {
-    detail::PairDescription both;
+    DescribedPair<Division> both;
     read_described(from, both, place);
-    typename Pair::Config config{both.second_kv_heads, mixer(both.first, place.member("first")),
-                                 mixer(both.second, place.member("second"))};
-    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair>>(std::move(config))};
+    typename Pair<Division>::Config config{.first = mixer(both.first, place.member("first")),
+                                           .second = mixer(both.second, place.member("second"))};
+    copy_split(both, config);
+    return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair<Division>>>(std::move(config))};
+  }
+  template <class Division>
+  Description described_pair(std::string_view name, const typename Pair<Division>::Config& config) const {
+    DescribedPair<Division> both{.first = described(config.first), .second = described(config.second)};
+    copy_split(config, both);
+    return detail::with_type(name, heed::described(both));
+  }
+  template <class From, class To>
+  static void copy_split(const From& from, To& to) {
+    if constexpr (requires { from.second_kv_heads; }) to.second_kv_heads = from.second_kv_heads;
   }
 
   Names<typename AnyMixer<Scalar>::Erased> mixers_;
@@ -233,7 +244,7 @@ class Registry {
   Names<typename AnyNorm<Scalar>::Erased> norms_;
 };
 
-/// Everything on the menu. Two mixers side by side are built of any two: "side_by_side".
+/// Everything on the menu. Pairs are built of any two mixers: "side_by_side" on heads of their own, "in_parallel" on all.
 template <class Scalar>
 Registry<Scalar> standard_registry() {
   Registry<Scalar> registry;
@@ -247,6 +258,8 @@ Registry<Scalar> standard_registry() {
       .template add<CrossLayerAttention>("cross_layer_attention")
       .template add<SharedKeyAttention>("shared_key_attention")
       .template add<SharedKeyValueAttention>("shared_key_value_attention")
+      .template add<Attention<ComputedScores, ProjectedValues, NormedOutput>>("normed_output_attention")
+      .template add<Attention<ComputedScores, ProjectedValues, Neutreno>>("neutreno_attention")
       .template add<CrossAttention>("cross_attention")
       .template add<Mamba>("mamba")
       .template add<Mamba2>("mamba2");
