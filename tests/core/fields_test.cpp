@@ -10,7 +10,7 @@ namespace heed {
 namespace {
 
 enum class Flavour { sweet, salty };
-constexpr std::array<NameOf<Flavour>, 2> names_of(Flavour) {
+constexpr std::array<NameOf<Flavour>, 2> value_names(Flavour) {
   return {{{"sweet", Flavour::sweet}, {"salty", Flavour::salty}}};
 }
 

@@ -13,7 +13,7 @@
 //   };
 //
 // Members may be bool, whole numbers, double, text, enums, std::optional, std::vector, std::variant and again such configs.
-//   enum       names_of(Gating) returns its {name, value} pairs         "before_norm"
+//   enum       value_names(Gating) returns its {name, value} pairs         "before_norm"
 //   variant    every alternative has a `name`                           "none", or {"type": "rotary", "theta": 500000}
 //   optional   null is none                                             null
 // A whole number may be "unbounded" (ops/mask.hpp). What a description leaves out keeps its default, what it says without
@@ -36,7 +36,7 @@
 
 namespace heed::inline HEED_ABI {
 
-/// The names of an enum: its names_of lists them.
+/// The names of an enum: its value_names lists them.
 template <class Enum>
 using NameOf = std::pair<std::string_view, Enum>;
 
@@ -183,7 +183,7 @@ inline void read_number(const Description& from, double& to, const Place& place)
 template <class Enum>
 void read_name(const Description& from, Enum& to, const Place& place) {
   std::string known;
-  for (const auto& [name, value] : names_of(Enum())) {
+  for (const auto& [name, value] : value_names(Enum())) {
     append_name(known, name);
     if (const auto* text = from.as<std::string>(); text != nullptr && *text == name) {
       to = value;
@@ -267,7 +267,7 @@ Description described(const T& from) {
     const auto value = static_cast<Index>(from);
     return value >= detail::unbounded_number ? Description(detail::no_bound) : Description(value);
   } else if constexpr (std::is_enum_v<T>) {
-    for (const auto& [name, value] : names_of(T()))
+    for (const auto& [name, value] : value_names(T()))
       if (value == from) return Description(name);
     return {};
   } else if constexpr (detail::is_optional<T>::value) {

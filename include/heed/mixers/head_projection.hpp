@@ -25,7 +25,7 @@ namespace heed::inline HEED_ABI {
 
 /// What queries and keys are normalised over, after the projection and before they turn.
 enum class QueryKeyNorm { none, per_head, whole };
-constexpr std::array<std::pair<std::string_view, QueryKeyNorm>, 3> names_of(QueryKeyNorm) {
+constexpr std::array<std::pair<std::string_view, QueryKeyNorm>, 3> value_names(QueryKeyNorm) {
   return {{{"none", QueryKeyNorm::none}, {"per_head", QueryKeyNorm::per_head}, {"whole", QueryKeyNorm::whole}}};
 }
 

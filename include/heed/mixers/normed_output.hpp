@@ -21,7 +21,7 @@ struct NormedOutput {
   using publishes = signals<>;
 
   enum class Over { head, whole };
-  friend constexpr std::array<std::pair<std::string_view, Over>, 2> names_of(Over) {
+  friend constexpr std::array<std::pair<std::string_view, Over>, 2> value_names(Over) {
     return {{{"head", Over::head}, {"whole", Over::whole}}};
   }
   struct Config {

@@ -30,7 +30,7 @@ namespace heed::inline HEED_ABI {
 
 /// What has a weight d of its own.
 enum class Skip { by_head, by_channel };
-constexpr std::array<std::pair<std::string_view, Skip>, 2> names_of(Skip) {
+constexpr std::array<std::pair<std::string_view, Skip>, 2> value_names(Skip) {
   return {{{"by_head", Skip::by_head}, {"by_channel", Skip::by_channel}}};
 }
 

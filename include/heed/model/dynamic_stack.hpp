@@ -21,7 +21,7 @@ namespace heed::inline HEED_ABI {
 
 /// The forms of blocks by number: the order of the kinds of a DynamicStack.
 enum class BlockForm { pre_norm, post_norm, parallel, sandwich };
-constexpr std::array<std::pair<std::string_view, BlockForm>, 4> names_of(BlockForm) {
+constexpr std::array<std::pair<std::string_view, BlockForm>, 4> value_names(BlockForm) {
   return {{{PreNorm::name, BlockForm::pre_norm},
            {PostNorm::name, BlockForm::post_norm},
            {ParallelForm::name, BlockForm::parallel},

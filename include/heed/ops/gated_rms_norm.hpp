@@ -20,7 +20,7 @@ namespace heed::inline HEED_ABI {
 
 /// Where the gate stands: before the norm, after it, or alone.
 enum class Gating { before_norm, after_norm, without_norm };
-constexpr std::array<std::pair<std::string_view, Gating>, 3> names_of(Gating) {
+constexpr std::array<std::pair<std::string_view, Gating>, 3> value_names(Gating) {
   return {
       {{"before_norm", Gating::before_norm}, {"after_norm", Gating::after_norm}, {"without_norm", Gating::without_norm}}};
 }

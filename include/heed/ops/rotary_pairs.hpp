@@ -17,7 +17,7 @@ enum class RotaryPairs {
   half_split,   ///< i with i + r/2: GPT-NeoX, and Llama as Hugging Face stores it
   interleaved,  ///< 2i with 2i + 1: GPT-J, and Llama as Meta stores it
 };
-constexpr std::array<std::pair<std::string_view, RotaryPairs>, 2> names_of(RotaryPairs) {
+constexpr std::array<std::pair<std::string_view, RotaryPairs>, 2> value_names(RotaryPairs) {
   return {{{"half_split", RotaryPairs::half_split}, {"interleaved", RotaryPairs::interleaved}}};
 }
 
