@@ -27,6 +27,11 @@ struct GatedValues {
 
   struct Config {
     double gate = 0;  // where learning starts
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("gate", config.gate);
+    }
   };
 
   template <class Scalar>

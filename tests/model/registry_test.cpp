@@ -95,7 +95,7 @@ std::string refused_layer(Description layer) {
 
 TEST(Registry, RefusesByPlaceWhatItDoesNotKnow) {
   const std::string mixers =
-      "standard_attention, residual_value_attention, learned_residual_value_attention, shared_value_attention, ";
+      "standard_attention, residual_value_attention, learned_residual_value_attention, per_head_residual_value_attention, ";
   const std::string unknown = refused_layer(Members{{"mixer", "standart_attention"}});
   EXPECT_TRUE(unknown.starts_with("model.json: layers[1].mixer: expected one of " + mixers)) << unknown;
   EXPECT_TRUE(unknown.ends_with("mamba2, app.token_shift, side_by_side, in_parallel, found \"standart_attention\""))

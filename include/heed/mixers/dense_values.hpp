@@ -25,6 +25,14 @@ struct DenseResidualValues {
     bool biases = false;      // b_v
 
     HeadProjection::Config projection() const { return {.biases = biases}; }
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("below", config.below);
+      f("from_below", config.from_below);
+      f("from_own", config.from_own);
+      f("biases", config.biases);
+    }
   };
 
   template <class Scalar>

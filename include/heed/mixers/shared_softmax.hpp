@@ -23,6 +23,13 @@ struct CoefficientHolder {
     Index readers = 1;  // n: the layers that read
     double scale = 0;   // where it starts; 0: n + 1, the layers of the stack if all but the first read
     double slope = 0;   // logit r starts at slope (r + 1)
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("readers", config.readers);
+      f("scale", config.scale);
+      f("slope", config.slope);
+    }
   };
 
   template <class Scalar>
@@ -90,6 +97,12 @@ struct SharedSoftmax {
   struct Config {
     Index reader = 0;       // 0 for the lowest layer that reads, and so on
     double from_own = 0.5;  // where learning starts
+
+    template <class F, class C>
+    static void fields(F&& f, C& config) {
+      f("reader", config.reader);
+      f("from_own", config.from_own);
+    }
   };
 
   template <class Scalar>

@@ -21,7 +21,9 @@
 #include <vector>
 
 #include "../core/fields.hpp"
+#include "../mixers/dense_values.hpp"
 #include "../mixers/neutreno.hpp"
+#include "../mixers/shared_softmax.hpp"
 #include "../mixers/variants.hpp"
 #include "dynamic_stack.hpp"
 
@@ -251,6 +253,11 @@ Registry<Scalar> standard_registry() {
   registry.template add<StandardAttention>("standard_attention")
       .template add<ResidualValueAttention>("residual_value_attention")
       .template add<LearnedResidualValueAttention>("learned_residual_value_attention")
+      .template add<Attention<ComputedScores, ResidualValues<FixedPerHead>>>("per_head_residual_value_attention")
+      .template add<Attention<ComputedScores, ResidualValues<LearnedPerHead>>>("learned_per_head_residual_value_attention")
+      .template add<Attention<ComputedScores, ResidualValues<SharedSoftmax>>>("shared_softmax_residual_value_attention")
+      .template add<CoefficientHolder>("coefficient_holder")
+      .template add<Attention<ComputedScores, DenseResidualValues>>("dense_residual_value_attention")
       .template add<SharedValueAttention>("shared_value_attention")
       .template add<ScoreReuseAttention>("score_reuse_attention")
       .template add<ScoreReuseResidualValueAttention>("score_reuse_residual_value_attention")
