@@ -4,8 +4,10 @@
 //   decode     T = 1                bytes/s counts K and V once
 //   backward   T = S, causal        FLOP/s counts 2.5 times the forward's; naive Eigen keeps its probabilities, attend does
 //   not
+//   options    T = S or T = 1       what each option of logits, or another mask, adds to or takes from attend alone
 #include <checked.hpp>
 #include <cmath>
+#include <heed/ops/alibi.hpp>
 #include <heed/ops/attend.hpp>
 #include <limits>
 #include <random>
@@ -199,6 +201,74 @@ void naive_eigen_backward(benchmark::State& state) {
   backward(state, Who::eigen);
 }
 
+enum class Option { none, soft_cap, slopes, sinks, bias, streaming };
+
+/// One option, and what it does to the logits of a row.
+struct Chosen {
+  heed::AttendOptions options;
+  std::vector<double> slopes;
+  Matrix<float> sinks, bias;
+
+  Chosen(const Operands& x, Option option)
+      : slopes(heed::alibi_slopes(x.heads)),
+        sinks(Matrix<float>::Constant(1, x.heads, 0.5f)),
+        bias(Matrix<float>::Constant(x.q.rows(), x.k.rows(), 0.25f)) {
+    bias.leftCols(1).setConstant(-1);
+    options.heads = x.heads, options.kv_heads = x.kv_heads;
+    if (option == Option::soft_cap) options.soft_cap = 5;
+    if (option == Option::slopes) options.slopes = slopes;
+    if (option == Option::sinks) options.sinks = sinks;
+    if (option == Option::bias) options.bias = bias;
+    if (option == Option::streaming) options.mask = heed::streaming(4, 128);
+  }
+
+  Matrix<float> naive(const Operands& x) const {
+    Matrix<float> y(x.q.rows(), x.q.cols()), scores(x.q.rows(), x.k.rows());
+    const float scale = 1 / std::sqrt(static_cast<float>(x.width)), cap = static_cast<float>(options.soft_cap);
+    for (Index h = 0; h < x.heads; ++h) {
+      const Index kv = h / (x.heads / x.kv_heads) * x.width;
+      scores = scale * x.q.middleCols(h * x.width, x.width) * x.k.middleCols(kv, x.width).transpose();
+      if (cap > 0) scores = cap * (scores.array() / cap).tanh();
+      if (options.bias.given()) scores += bias;
+      for (Index i = 0; i < scores.rows(); ++i) {
+        const Index position = i + scores.cols() - scores.rows();
+        const heed::Intervals seen = options.mask.visible(position, scores.cols());
+        for (Index j = 0; j < scores.cols(); ++j) {
+          if (options.slopes.given())
+            scores(i, j) -= static_cast<float>(slopes[static_cast<std::size_t>(h)]) *
+                            static_cast<float>(position < j ? j - position : position - j);
+          if (!seen.contains(j)) scores(i, j) = -std::numeric_limits<float>::infinity();
+        }
+        const float highest = scores.row(i).maxCoeff();
+        scores.row(i) = (scores.row(i).array() - highest).exp();
+        const float sink = options.sinks.given() ? std::exp(sinks(0, h) - highest) : 0;
+        scores.row(i) /= scores.row(i).sum() + sink;
+      }
+      y.middleCols(h * x.width, x.width) = scores * x.v.middleCols(kv, x.width);
+    }
+    return y;
+  }
+};
+
+void attend_with(benchmark::State& state, Option option) {
+  const Operands x = operands_of(state);
+  const Chosen chosen(x, option);
+  heed::Workers workers;
+  Matrix<float> y(x.q.rows(), x.q.cols());
+  heed::attend_into(x.q, x.k, x.v, chosen.options, y, workers);
+  if (!agree(y, chosen.naive(x), x.k.rows())) return state.SkipWithError("attend differs from naive Eigen");
+  for (auto _ : state) {
+    heed::attend_into(x.q, x.k, x.v, chosen.options, y, workers);
+    benchmark::DoNotOptimize(y.data());
+  }
+}
+
+void option_cases(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "S", "H", "G", "E"});
+  bench->Args({1024, 1024, 8, 2, 64});
+  bench->Args({1, 4096, 8, 2, 64});
+}
+
 void backward_cases(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"T", "S", "H", "G", "E"});
   for (Index length : {64, 256, 1024})
@@ -218,6 +288,13 @@ void cases(benchmark::internal::Benchmark* bench) {
 }
 BENCHMARK(attend)->Apply(cases)->Unit(benchmark::kMicrosecond);
 BENCHMARK(naive_eigen)->Apply(cases)->Unit(benchmark::kMicrosecond);
+
+BENCHMARK_CAPTURE(attend_with, none, Option::none)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_with, soft_cap, Option::soft_cap)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_with, slopes, Option::slopes)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_with, sinks, Option::sinks)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_with, bias, Option::bias)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_with, streaming, Option::streaming)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
 
 BENCHMARK(attend_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);
 BENCHMARK(naive_eigen_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);

@@ -129,10 +129,10 @@ void add_few_values(Scalar* o, const Scalar* p, Index n, const QueryGroup<Scalar
     const Interval tile{begin, (std::min)(begin + attend_tile_keys, part.keys.end)};
     const Strided<Scalar> values = rows_in(v, tile, buffer);
     const auto value_of = [&](Index key) { return values.data + (key - tile.begin) * values.row; };
-    const Scalar* weights = p + part.column - part.keys.begin;  // of key 0
+    const auto weight_of = [&](Index row, Index key) { return p + row * n + part.column + (key - part.keys.begin); };
     const auto add_to_row = [&](Index row, Interval keys) {
       if (!keys.empty())
-        add_weighted_rows(o + row * v.width, weights + row * n + keys.begin, value_of(keys.begin), values.row, v.width,
+        add_weighted_rows(o + row * v.width, weight_of(row, keys.begin), value_of(keys.begin), values.row, v.width,
                           keys.size());
     };
     if (group.bias != nullptr && !is_finite(values.data, values.row, v.width, Interval{0, tile.size()})) {
@@ -144,10 +144,11 @@ void add_few_values(Scalar* o, const Scalar* p, Index n, const QueryGroup<Scalar
     }
     const Interval together = common.cut(tile.begin, tile.end);
     if (!together.empty()) {
-      accumulate(o, v.width, Strided<Scalar>{weights + together.begin, n, 1}, value_of(together.begin), values.row, fours,
-                 v.width, together.size());
+      accumulate(o, v.width, Strided<Scalar>{weight_of(0, together.begin), n, 1}, value_of(together.begin), values.row,
+                 fours, v.width, together.size());
       for (Index row = fours; row < rows; ++row) add_to_row(row, together);
     }
+    if (together == tile) continue;
     for (Index row = 0; row < rows; ++row)
       for (const Interval seen : seen_by(row % group.rows).cut(tile.begin, tile.end)) {
         if (common.empty()) {
