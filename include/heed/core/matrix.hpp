@@ -14,8 +14,10 @@ using Index = Eigen::Index;
 static_assert(sizeof(Index) == sizeof(std::ptrdiff_t),
               "heed: Eigen::Index is std::ptrdiff_t; leave EIGEN_DEFAULT_DENSE_INDEX_TYPE undefined");
 
+/// Its storage is that of malloc, whatever instruction set it is compiled for. (Eigen aligns its own as the compiler's
+/// flags say, so that what one part of a program has allocated another, with other flags, cannot free.)
 template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor | Eigen::DontAlign>;
 
 /// A read-only window on row-major storage; rows may be further apart than they are wide.
 template <class Scalar>

@@ -48,8 +48,9 @@ struct TensorFile {
   template <class Scalar>
   Matrix<Scalar> matrix(std::string_view name) const;
 
-  template <class Scalar>
-  void set(std::string name, const Matrix<Scalar>& matrix);
+  /// Keeps a copy of any matrix, row by row.
+  template <class Derived>
+  void set(std::string name, const Eigen::MatrixBase<Derived>& matrix);
 };
 
 namespace detail {
@@ -242,11 +243,13 @@ Matrix<Scalar> TensorFile::matrix(std::string_view name) const {
   return matrix;
 }
 
-template <class Scalar>
-void TensorFile::set(std::string name, const Matrix<Scalar>& matrix) {
-  Tensor tensor{detail::type_of<Scalar>(), {matrix.rows(), matrix.cols()}, {}};
-  tensor.bytes.resize(static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
-  if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), matrix.data(), tensor.bytes.size());
+template <class Derived>
+void TensorFile::set(std::string name, const Eigen::MatrixBase<Derived>& matrix) {
+  using Scalar = typename Derived::Scalar;
+  const Matrix<Scalar> rows = matrix;
+  Tensor tensor{detail::type_of<Scalar>(), {rows.rows(), rows.cols()}, {}};
+  tensor.bytes.resize(static_cast<std::size_t>(rows.size()) * sizeof(Scalar));
+  if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), rows.data(), tensor.bytes.size());
   tensors.insert_or_assign(std::move(name), std::move(tensor));
 }
 

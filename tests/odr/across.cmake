@@ -1,0 +1,38 @@
+# Two translation units that hand each other objects of heed: compiled alike they link; for different instruction sets, or one
+# of them with debug checks, the linker finds no such function.
+cmake_minimum_required(VERSION 3.21)
+set(here ${CMAKE_CURRENT_LIST_DIR})
+string(REPLACE "|" ";" eigen "${EIGEN}")
+list(TRANSFORM eigen PREPEND "-isystem")
+file(MAKE_DIRECTORY ${WORK})
+function(compile source object)
+  execute_process(COMMAND ${COMPILER} -std=c++20 ${ARGN} -I${HEED} ${eigen} -c ${here}/${source} -o ${WORK}/${object}
+                  COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+function(link_with callee result output)
+  execute_process(COMMAND ${COMPILER} ${WORK}/caller.o ${WORK}/${callee}.o -o ${WORK}/program RESULT_VARIABLE code
+                  ERROR_VARIABLE errors)
+  set(${result} ${code} PARENT_SCOPE)
+  set(${output} "${errors}" PARENT_SCOPE)
+endfunction()
+
+compile(across_caller.cpp caller.o)
+compile(across_callee.cpp alike.o)
+compile(across_callee.cpp checked.o -DHEED_DEBUG_CHECKS)
+set(others checked)
+if(AVX2)
+  compile(across_callee.cpp avx2.o -mavx2 -mfma)
+  list(APPEND others avx2)
+endif()
+
+link_with(alike code errors)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "compiled alike, expected the two to link:\n${errors}")
+endif()
+execute_process(COMMAND ${WORK}/program COMMAND_ERROR_IS_FATAL ANY)
+foreach(callee IN LISTS others)
+  link_with(${callee} code errors)
+  if(code EQUAL 0 OR NOT errors MATCHES "rows_across")
+    message(FATAL_ERROR "${callee}: expected the linker to miss rows_across, found ${code}:\n${errors}")
+  endif()
+endforeach()

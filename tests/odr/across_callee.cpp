@@ -1,0 +1,5 @@
+#include "across.hpp"
+
+heed::Index rows_across(const heed::Sequences& sequences) {
+  return sequences.rows();
+}

@@ -1,0 +1,2 @@
+#define MODEL model_base
+#include "across_sets.hpp"
