@@ -83,8 +83,11 @@ TEST(MixerLayer, GivesTheBitsOfTheSameMixersInAStack) {
   visit(
       [&](std::string_view name, Role, Matrix<float>& tensor) {
         const auto take_from = [&](const auto& params) {
-          visit([&](std::string_view own, Role, const auto& from) { tensor = name.ends_with(own) ? from : tensor; },
-                params);
+          visit(
+              [&](std::string_view own, Role, const auto& from) {
+                if (name.ends_with(own)) tensor = from;
+              },
+              params);
         };
         if (name.starts_with("layers.0.mixer.")) take_from(model.bottom.params);
         if (name.starts_with("layers.1.mixer.")) take_from(model.top.params);

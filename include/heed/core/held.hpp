@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "visit.hpp"
+#include "weight.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -80,7 +80,16 @@ struct NamedTensor {
   std::string name;
   Role role;
   Matrix<Scalar>* tensor;
+  Weight<Scalar>* weight;  // the same, if it is one
 };
+template <class Scalar>
+Weight<Scalar>* weight_of(Matrix<Scalar>&) {
+  return nullptr;
+}
+template <class Scalar>
+Weight<Scalar>* weight_of(Weight<Scalar>& weight) {
+  return &weight;
+}
 
 /// Params of a type that only their maker knows. They visit as that type does.
 template <class Scalar>
@@ -94,8 +103,8 @@ class HeldParams {
     params.tensors_ = [](const Held& held) {
       std::vector<NamedTensor<Scalar>> list;
       heed::visit(
-          [&](std::string_view name, Role role, Matrix<Scalar>& tensor) {
-            list.push_back({std::string(name), role, &tensor});
+          [&](std::string_view name, Role role, auto& tensor) {
+            list.push_back({std::string(name), role, &tensor, weight_of(tensor)});
           },
           held.as<Params>());
       return list;
@@ -127,8 +136,13 @@ class HeldParams {
   }
   template <class F, class Lists, std::size_t... I, class... P>
   static void visit_lists(F& f, const Lists& lists, std::index_sequence<I...>, P&...) {
-    for (std::size_t t = 0; t < lists[0].size(); ++t)
-      f(std::string_view(lists[0][t].name), lists[0][t].role, like<P>(*lists[I][t].tensor)...);
+    for (std::size_t t = 0; t < lists[0].size(); ++t) {
+      const std::string_view name = lists[0][t].name;
+      if (((lists[I][t].weight != nullptr) && ...))
+        f(name, lists[0][t].role, like<P>(*lists[I][t].weight)...);
+      else
+        f(name, lists[0][t].role, like<P>(*lists[I][t].tensor)...);
+    }
   }
 
   Held held_;

@@ -38,7 +38,7 @@ struct Attention {
     typename Scores::template Params<Scalar> scores;
     typename Values::template Params<Scalar> values;
     typename Output::template Params<Scalar> output;
-    Matrix<Scalar> w_o;  // [H E_v x D]
+    Weight<Scalar> w_o;  // [H E_v x D]
     Matrix<Scalar> b_o;  // [1 x D], or absent
 
     Params() = default;

@@ -52,7 +52,7 @@ struct CrossAttention {
     HeadProjection::Params<Scalar> q;  // to [T x H E]
     HeadProjection::Params<Scalar> k;  // to [S_m x G E]
     HeadProjection::Params<Scalar> v;  // to [S_m x G E_v]
-    Matrix<Scalar> w_o;                // [H E_v x D]
+    Weight<Scalar> w_o;                // [H E_v x D]
     Matrix<Scalar> b_o;                // [1 x D], or absent
 
     Params() = default;

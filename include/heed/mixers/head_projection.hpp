@@ -38,7 +38,7 @@ struct HeadProjection {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w;     // [D x n E]
+    Weight<Scalar> w;     // [D x n E]
     Matrix<Scalar> b;     // [1 x n E], or absent
     Matrix<Scalar> norm;  // [1 x E] per head, [1 x n E] whole, or absent
 

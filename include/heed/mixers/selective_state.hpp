@@ -52,18 +52,18 @@ struct SelectiveState {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_z;        // [D x C]
-    Matrix<Scalar> w_x;        // [D x C]
+    Weight<Scalar> w_z;        // [D x C]
+    Weight<Scalar> w_x;        // [D x C]
     Matrix<Scalar> conv;       // [taps x C]; the last tap multiplies the current row
     Matrix<Scalar> conv_bias;  // [1 x C]
-    Matrix<Scalar> w_low;      // [C x R]
-    Matrix<Scalar> w_b;        // [C x groups N]
-    Matrix<Scalar> w_c;        // [C x groups N]
-    Matrix<Scalar> w_dt;       // [R x C]
+    Weight<Scalar> w_low;      // [C x R]
+    Weight<Scalar> w_b;        // [C x groups N]
+    Weight<Scalar> w_c;        // [C x groups N]
+    Weight<Scalar> w_dt;       // [R x C]
     Matrix<Scalar> dt_bias;    // [1 x C]
     Matrix<Scalar> a_log;      // [N x C]
     Matrix<Scalar> d;          // [1 x C]
-    Matrix<Scalar> w_o;        // [C x D]
+    Weight<Scalar> w_o;        // [C x D]
 
     Params() = default;
     Params(const Shape& shape, const Config& config) {

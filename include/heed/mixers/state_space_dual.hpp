@@ -64,11 +64,11 @@ struct StateSpaceDual {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_z;          // [D x H P]
-    Matrix<Scalar> w_x;          // [D x H P]
-    Matrix<Scalar> w_b;          // [D x groups N]
-    Matrix<Scalar> w_c;          // [D x groups N]
-    Matrix<Scalar> w_dt;         // [D x H]
+    Weight<Scalar> w_z;          // [D x H P]
+    Weight<Scalar> w_x;          // [D x H P]
+    Weight<Scalar> w_b;          // [D x groups N]
+    Weight<Scalar> w_c;          // [D x groups N]
+    Weight<Scalar> w_dt;         // [D x H]
     Matrix<Scalar> conv_x;       // [taps x H P]; the last tap multiplies the current row
     Matrix<Scalar> conv_x_bias;  // [1 x H P]
     Matrix<Scalar> conv_b;       // [taps x groups N]
@@ -79,7 +79,7 @@ struct StateSpaceDual {
     Matrix<Scalar> a_log;        // [1 x H]
     Matrix<Scalar> d;            // [1 x H] or [1 x H P]
     Matrix<Scalar> norm;         // [1 x H P]; absent without a norm
-    Matrix<Scalar> w_o;          // [H P x D]
+    Weight<Scalar> w_o;          // [H P x D]
 
     Params() = default;
     Params(const Shape& shape, const Config& config) {

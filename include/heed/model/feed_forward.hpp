@@ -43,9 +43,9 @@ struct GatedFeedForward {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_gate;  // [D x F]
-    Matrix<Scalar> w_up;    // [D x F]
-    Matrix<Scalar> w_down;  // [F x D]
+    Weight<Scalar> w_gate;  // [D x F]
+    Weight<Scalar> w_up;    // [D x F]
+    Weight<Scalar> w_down;  // [F x D]
     Matrix<Scalar> b_gate;  // [1 x F]
     Matrix<Scalar> b_up;    // [1 x F]
     Matrix<Scalar> b_down;  // [1 x D]
@@ -123,8 +123,8 @@ struct FeedForward {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> w_up;    // [D x F]
-    Matrix<Scalar> w_down;  // [F x D]
+    Weight<Scalar> w_up;    // [D x F]
+    Weight<Scalar> w_down;  // [F x D]
     Matrix<Scalar> b_up;    // [1 x F]
     Matrix<Scalar> b_down;  // [1 x D]
 

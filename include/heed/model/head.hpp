@@ -7,7 +7,7 @@
 // Source of the tie: Press and Wolf 2017 (arXiv 1608.05859), section 2.
 #pragma once
 
-#include "../core/visit.hpp"
+#include "../core/weight.hpp"
 #include "../mixers/shape.hpp"
 #include "../ops/linear.hpp"
 
@@ -29,7 +29,7 @@ struct TiedHead {
 
   /// logits += h E^T
   template <class Scalar>
-  static void apply(const Params<Scalar>&, const Matrix<Scalar>& embedding, const View<Scalar>& h,
+  static void apply(const Params<Scalar>&, const Weight<Scalar>& embedding, const View<Scalar>& h,
                     MutableView<Scalar> logits, Workers& workers) {
     linear_transposed(h, embedding, logits, workers);
   }
@@ -48,7 +48,7 @@ struct UntiedHead {
 
   template <class Scalar>
   struct Params {
-    Matrix<Scalar> weight;  // [D x V]
+    Weight<Scalar> weight;  // [D x V]
 
     Params() = default;
     Params(const Shape& shape, const Config& config) : weight(shape.width, config.vocabulary) {}
@@ -60,7 +60,7 @@ struct UntiedHead {
 
   /// logits += h W
   template <class Scalar>
-  static void apply(const Params<Scalar>& params, const Matrix<Scalar>&, const View<Scalar>& h, MutableView<Scalar> logits,
+  static void apply(const Params<Scalar>& params, const Weight<Scalar>&, const View<Scalar>& h, MutableView<Scalar> logits,
                     Workers& workers) {
     linear(h, params.weight, logits, workers);
   }
@@ -74,7 +74,8 @@ struct UntiedHead {
   }
 };
 
-/// What turns rows into logits: a head has Config, Params, apply and backward.
+/// What turns rows into logits: a head has Config, Params, apply and backward. The embedding that apply is given may be
+/// stored in 16 bits.
 template <class T>
 concept LanguageHead = requires {
   typename T::Config;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../core/pass.hpp"
+#include "../core/weight.hpp"
 #include "../mixers/initialise.hpp"
 #include "../ops/cross_entropy.hpp"
 #include "../ops/embedding.hpp"
@@ -44,11 +45,11 @@ class LanguageModel {
 
  public:
   /// Tensors of the model's shapes by value: gradients, moments.
-  using Params = detail::LanguageParams<Matrix<Scalar>, StackParams, NormParams, HeadParams>;
+  using Params = detail::LanguageParams<Weight<Scalar>, StackParams, NormParams, HeadParams>;
   /// The model's own tensors. They visit as Params do.
-  using Weights = detail::LanguageParams<Matrix<Scalar>&, StackParams&, NormParams&, HeadParams&>;
+  using Weights = detail::LanguageParams<Weight<Scalar>&, StackParams&, NormParams&, HeadParams&>;
   using ConstWeights =
-      detail::LanguageParams<const Matrix<Scalar>&, const StackParams&, const NormParams&, const HeadParams&>;
+      detail::LanguageParams<const Weight<Scalar>&, const StackParams&, const NormParams&, const HeadParams&>;
 
   /// What survives between calls, for B sequences of their own lengths. A copy is a fork. (See Layered::Cache.)
   class Cache {
@@ -142,18 +143,24 @@ class LanguageModel {
   ConstWeights params() const { return {embedding_, stack_.params(), norm_, head_}; }
   /// Zeros of the parameters' shapes.
   Params make_gradients() const {
+    expects_arithmetic("make_gradients: ", params());
     return {Matrix<Scalar>::Zero(embedding_.rows(), embedding_.cols()), stack_.make_gradients(), zeros_like(norm_),
             zeros_like(head_)};
   }
 
-  /// Every weight anew; the numbers depend on the seed and the tensor's name alone.
+  /// Every weight anew; the numbers depend on the seed and the tensor's name alone. ShapeError for weights in 16 bits.
   void initialise(std::uint64_t seed) {
+    expects_arithmetic("initialise: ", params());
     const Initialiser initialiser{seed, stack_.layers(), ""};
     initialiser.by_role("embedding.weight", Role::embedding, embedding_);
     stack_.initialise(seed);
     initialiser.template run<Norm>("norm", stack_.shape(), norm_config_, norm_);
     initialiser.template run<Head>("head", stack_.shape(), head_config(), head_);
   }
+
+  /// The embedding, the head and the projections of all layers are stored so from now on. (See Layered::store_weights.)
+  void store_weights(Storage storage) { heed::store_weights(params(), storage); }
+  Index weight_bytes() const { return heed::weight_bytes(params()); }
 
   // -- inference ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +199,7 @@ class LanguageModel {
   // -- training -----------------------------------------------------------------------------------------------------
 
   Tape make_tape(const Sequences& sequences, const TapeOptions& options = {}) const {
+    expects_arithmetic("make_tape: ", params());
     typename StackType::Tape stack = stack_.make_tape(sequences, options);
     const std::size_t rows = Arena::bytes_of<Scalar>(sequences.rows() * width());
     const std::size_t logits = Arena::bytes_of<Scalar>(sequences.rows() * vocabulary());
@@ -207,6 +215,7 @@ class LanguageModel {
     expects_tokens(tokens, T);
     expects_targets(targets, T);
     expects_own(tape);
+    expects_arithmetic("loss: ", params());
     tape.recorded_ = false;
     tape.tokens_.assign(tokens.begin(), tokens.end());
     tape.targets_.assign(targets.begin(), targets.end());
@@ -232,6 +241,7 @@ class LanguageModel {
     HEED_EXPECTS(ShapeError, tape.recorded_,
                  "backward: expected a tape that loss has recorded and no backward has used, found none");
     expects_own(tape);
+    expects_arithmetic("backward: ", params());
     stack_.expects_own(gradients.stack);
     detail::expects_shape("gradients: embedding.weight", gradients.embedding, embedding_.rows(), embedding_.cols());
     expects_same_shapes("gradients: norm.", norm_, gradients.norm);
@@ -314,7 +324,7 @@ class LanguageModel {
   }
 
   StackType stack_;
-  Matrix<Scalar> embedding_;  // [V x D]
+  Weight<Scalar> embedding_;  // [V x D]
   typename Norm::Config norm_config_;
   NormParams norm_;
   HeadParams head_;

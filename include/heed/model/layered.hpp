@@ -131,7 +131,10 @@ class Layered {
   Params& params() { return params_; }
   const Params& params() const { return params_; }
   /// Zeros of the parameters' shapes.
-  Params make_gradients() const { return zeros_like(params_); }
+  Params make_gradients() const {
+    expects_arithmetic("make_gradients: ", params_);
+    return zeros_like(params_);
+  }
   Index parameters(std::size_t layer) const {
     Index count = 0;
     plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
@@ -140,8 +143,9 @@ class Layered {
     return count;
   }
 
-  /// Every weight anew; the numbers depend on the seed and the tensor's name alone.
+  /// Every weight anew; the numbers depend on the seed and the tensor's name alone. ShapeError for weights in 16 bits.
   void initialise(std::uint64_t seed, const std::string& prefix = "") {
+    expects_arithmetic("initialise: ", params_);
     for (std::size_t layer = 0; layer < plan_->layers(); ++layer)
       plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
         Initialiser{seed, layers(), prefix}.template run<typename Plan::template Kind<kind>>(
@@ -149,6 +153,13 @@ class Layered {
             std::get<kind>(params_.by_kind_)[index]);
       });
   }
+
+  /// The projections of all layers are stored so from now on: rounded, in 16 bits, or widened back. Caches stay good. What
+  /// trains raises ShapeError while they are in 16 bits. Norms, biases, coefficients, recurrences, and what a mixer of
+  /// yours keeps in a plain Matrix stay as they are.
+  void store_weights(Storage storage) { heed::store_weights(params_, storage); }
+  /// The bytes of all parameters.
+  Index weight_bytes() const { return heed::weight_bytes(params_); }
 
   Cache make_cache(const CacheOptions& options) const {
     HEED_EXPECTS(ShapeError, options.sequences >= 1, "sequences: expected 1 or more, found ", options.sequences);
@@ -167,6 +178,7 @@ class Layered {
   }
   Tape make_tape(const Sequences& sequences, const TapeOptions& options = {}) const {
     HEED_EXPECTS(ShapeError, sequences.rows() >= 1, "sequences: expected at least one row, found none");
+    expects_arithmetic("make_tape: ", params_);
     std::vector<Index> positions;
     for (Index b = 0; b < sequences.size(); ++b) positions.push_back(sequences.rows(b));
     const Index longest = *std::max_element(positions.begin(), positions.end());
@@ -285,6 +297,7 @@ class Layered {
     expects_own(tape);
     expects_input(x, rows);
     memory.check(rows.sequences());
+    expects_arithmetic("forward: ", params_);
     State& state = tape.state_;
     tape.recorded_ = false;
     const Pass pass = state.work.begin(rows, Purpose::training);
@@ -301,6 +314,7 @@ class Layered {
                  "backward: expected a tape that forward has recorded and no backward has used, found none");
     expects_own(tape);
     expects_own(gradients);
+    expects_arithmetic("backward: ", params_);
     detail::expects_shape("d_out", d_out, rows.rows(), shape().width);
     State& state = tape.state_;
     tape.recorded_ = false;

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/weight.hpp"
 #include "../core/workspace.hpp"
 #include "../mixers/initialise.hpp"
 #include "../mixers/reach.hpp"
@@ -41,7 +42,14 @@ class MixerLayer {
   }
 
   const Shape& shape() const { return shape_; }
-  Params make_gradients() const { return zeros_like(params); }
+  Params make_gradients() const {
+    expects_arithmetic("make_gradients: ", params);
+    return zeros_like(params);
+  }
+  /// The mixer's projections are stored so from now on. (See Layered::store_weights.)
+  void store_weights(Storage storage) { heed::store_weights(params, storage); }
+  /// The bytes of all parameters.
+  Index weight_bytes() const { return heed::weight_bytes(params); }
 
   /// The mixer's cache, record and published signals, for the sequences of one workspace.
   class State {
@@ -97,6 +105,7 @@ class MixerLayer {
     detail::expects_shape("y", y, pass.rows.rows(), shape_.width);
     expects_state(pass, state);
     (expects_fed<Taps>(pass, fed.table), ...);
+    if (pass.training()) expects_arithmetic("apply, in training: ", params);
     state.recorded_ = {};
     make_tables(pass, state);
     const Arena::Scope scope(pass.scratch);
@@ -119,6 +128,7 @@ class MixerLayer {
     HEED_EXPECTS(ShapeError, state.recorded_.kept == &pass.kept && state.recorded_.call == pass.number,
                  "backward: expected a state that apply has recorded in this pass and no backward has used, found none");
     expects_same_shapes("gradients: ", params, gradients);
+    expects_arithmetic("backward: ", params);
     state.recorded_ = {};
     const Arena::Scope scope(pass.scratch);
     Mixer::template backward<Scalar>(call_of(pass, state, fed...), view_of(x), view_of(d_y), mutable_view_of(d_x),

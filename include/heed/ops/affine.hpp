@@ -10,8 +10,8 @@
 namespace heed::inline HEED_ABI {
 
 /// y += x w + b
-template <class X, class Scalar, class Y>
-void affine(const Eigen::MatrixBase<X>& x, const Matrix<Scalar>& w, const Matrix<Scalar>& b, const Eigen::MatrixBase<Y>& y,
+template <class X, class W, class Scalar, class Y>
+void affine(const Eigen::MatrixBase<X>& x, const W& w, const Matrix<Scalar>& b, const Eigen::MatrixBase<Y>& y,
             Workers& workers) {
   linear(x, w, y, workers);
   if (b.rows() > 0) add_bias(b, y, workers);

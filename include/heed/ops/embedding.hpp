@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <span>
 
+#include "../core/weight.hpp"
 #include "lanes.hpp"
 #include "row_blocks.hpp"
 
@@ -37,6 +38,19 @@ template <class Table, class Y>
 void embed(std::span<const int> tokens, const Eigen::MatrixBase<Table>& table, const Eigen::MatrixBase<Y>& y) {
   HEED_DEBUG_CHECK(y.rows() == static_cast<Index>(tokens.size()) && y.cols() == table.cols());
   detail::embed(tokens, view_of(table), mutable_view_of(y));
+}
+
+/// The same for a table in any storage.
+template <class Scalar, class Y>
+void embed(std::span<const int> tokens, const Weight<Scalar>& table, const Eigen::MatrixBase<Y>& y) {
+  HEED_DEBUG_CHECK(y.rows() == static_cast<Index>(tokens.size()) && y.cols() == table.cols());
+  MutableView<Scalar> rows = mutable_view_of(y);
+  if (!table.is_narrow()) return detail::embed(tokens, view_of(table), rows);
+  for (Index t = 0; t < rows.rows(); ++t) {
+    const Index token = tokens[static_cast<std::size_t>(t)];
+    HEED_DEBUG_CHECK(token >= 0 && token < table.rows());
+    widen(table.storage(), table.bits().data() + token * table.cols(), table.cols(), detail::row_of(rows, t));
+  }
 }
 
 /// Adds the gradient of dot(y, d_y) to d_table, row after row: a token that occurs twice gets both.

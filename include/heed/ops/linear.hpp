@@ -6,10 +6,14 @@
 // Everything adds, so that the residual stream is an argument and not a temporary. Every product is C += A B in blocks of a
 // fixed shape; where an element takes its terms one after another (all of them but x w^T for few rows), its bits depend
 // neither on the number of rows, nor on the blocks, nor on the workers.
+//
+// Weights that are stored in 16 bits are widened block by block, as B is packed, or for few rows beside it: the bits of y
+// are those that the rounded weights give.
 #pragma once
 
 #include <algorithm>
 
+#include "../core/weight.hpp"
 #include "../core/workers.hpp"
 #include "product.hpp"
 
@@ -20,6 +24,7 @@ inline constexpr Index packed_columns = 128;               // of C in one job
 inline constexpr Index few_rows = 16;                      // fewer do not repay packing
 inline constexpr Index few_rows_columns = 512;             // of C in one job
 inline constexpr Index few_rows_depth = 16;                // rows of B that are read side by side
+inline constexpr Index few_columns = 4;                    // columns of a B in 16 bits that are widened for a dot product
 inline constexpr Index one_job_products = Index(1) << 16;  // below this many multiply-adds there is one job
 
 /// The terms taken at a time: a strip of B then fits the first cache, a packed panel the second.
@@ -84,18 +89,58 @@ void pack(Scalar* to, Strided<Scalar> b, Index K, Index N, Index strip) {
   }
 }
 
-/// C [M x N] += A [M x K] B [K x N], where B is copied in strips, and A too unless its rows are contiguous.
+/// A B of weights in 16 bits.
+struct NarrowStrided {
+  Storage storage;
+  const std::uint16_t* data;
+  Index row;
+  Index col;
+
+  NarrowStrided from(Index i, Index j) const { return {storage, data + i * row + j * col, row, col}; }
+};
+
+/// The same, widened.
 template <class Scalar>
-void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K,
-                     Arena& scratch) {
+void pack(Scalar* to, NarrowStrided b, Index K, Index N, Index strip) {
+  constexpr Index width = full_width<Scalar>;
+  if (b.col == 1) {
+    for (Index k = 0; k < K; ++k)
+      for (Index j = 0; j < N; j += strip) {
+        const Index columns = (std::min)(strip, N - j);
+        widen(b.storage, b.data + k * b.row + j, columns, to + j * K + k * columns);
+      }
+    return;
+  }
+  HEED_DEBUG_CHECK(b.row == 1);
+  for (Index j = 0; j < N; j += strip) {
+    const Index columns = (std::min)(strip, N - j);
+    for (Index i = 0; i < columns; i += width)
+      for (Index k = 0; k < K; k += width) {
+        const Index lanes = (std::min)(width, columns - i), terms = (std::min)(width, K - k);
+        Scalar square[width * width];  // [lanes x terms]
+        for (Index lane = 0; lane < lanes; ++lane)
+          widen(b.storage, b.data + (j + i + lane) * b.col + k, terms, square + lane * width);
+        Scalar* at = to + j * K + k * columns + i;
+        if (lanes == width && terms == width)
+          transpose_square(at, columns, square, width);
+        else
+          for (Index term = 0; term < terms; ++term)
+            for (Index lane = 0; lane < lanes; ++lane) at[term * columns + lane] = square[lane * width + term];
+      }
+  }
+}
+
+/// C [M x N] += A [M x K] B [K x N], where B is copied in strips, and A too unless its rows are contiguous.
+template <class Scalar, class B>
+void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, B b, Index M, Index N, Index K, Arena& scratch) {
   constexpr Index strip = strip_columns<Scalar>;
   const Index depth = (std::min)(K, packed_depth<Scalar>);
   Scalar* b_strips = scratch.take<Scalar>(depth * N);
   Scalar* a_rows = scratch.take<Scalar>(a.col == 1 ? 0 : M * depth);  // [M x depth]
   for (Index k = 0; k < K; k += depth) {
     const Index depth_k = (std::min)(depth, K - k);
-    pack(b_strips, Strided<Scalar>{b.data + k * b.row, b.row, b.col}, depth_k, N, strip);
-    Strided<Scalar> a_k{a.data + k * a.col, a.row, a.col};
+    pack(b_strips, b.from(k, 0), depth_k, N, strip);
+    Strided<Scalar> a_k = a.from(0, k);
     if (a.col != 1) {
       pack(a_rows, a_k, M, depth_k, depth_k);
       a_k = {a_rows, depth_k, 1};
@@ -109,20 +154,41 @@ void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> 
 
 /// The same without a copy, for few rows or few terms.
 template <class Scalar>
-void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K) {
+void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K, Arena&) {
   if (b.col != 1) {
     HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
     accumulate_dots(c, c_row, a.data, a.row, b.data, b.col, M, N, K);
     return;
   }
   for (Index k = 0; k < K; k += few_rows_depth)
-    accumulate(c, c_row, Strided<Scalar>{a.data + k * a.col, a.row, a.col}, b.data + k * b.row, b.row, M, N,
-               (std::min)(few_rows_depth, K - k));
+    accumulate(c, c_row, a.from(0, k), b.data + k * b.row, b.row, M, N, (std::min)(few_rows_depth, K - k));
+}
+
+/// The same for weights in 16 bits: as many of them are widened at once as are read together.
+template <class Scalar>
+void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, NarrowStrided b, Index M, Index N, Index K,
+                       Arena& scratch) {
+  if (b.col != 1) {
+    HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
+    Scalar* columns = scratch.take<Scalar>(few_columns * K);  // [few_columns x K]
+    for (Index j = 0; j < N; j += few_columns) {
+      const Index columns_j = (std::min)(few_columns, N - j);
+      for (Index i = 0; i < columns_j; ++i) widen(b.storage, b.data + (j + i) * b.col, K, columns + i * K);
+      accumulate_dots(c + j, c_row, a.data, a.row, columns, K, M, columns_j, K);
+    }
+    return;
+  }
+  Scalar* rows = scratch.take<Scalar>((std::min)(few_rows_depth, K) * N);  // [few_rows_depth x N]
+  for (Index k = 0; k < K; k += few_rows_depth) {
+    const Index depth = (std::min)(few_rows_depth, K - k);
+    for (Index i = 0; i < depth; ++i) widen(b.storage, b.data + (k + i) * b.row, N, rows + i * N);
+    accumulate(c, c_row, a.from(0, k), rows, N, M, N, depth);
+  }
 }
 
 /// C [M x N] += A [M x K] B [K x N]
-template <class Scalar>
-void multiply(MutableView<Scalar> c, Strided<Scalar> a, Strided<Scalar> b, Index K, Workers& workers) {
+template <class Scalar, class B>
+void multiply(MutableView<Scalar> c, Strided<Scalar> a, B b, Index K, Workers& workers) {
   const Index M = c.rows(), N = c.cols();
   if (M == 0 || N == 0 || K == 0) return;
   const bool in_place = M < few_rows || (K < few_rows && b.col == 1);
@@ -137,12 +203,10 @@ void multiply(MutableView<Scalar> c, Strided<Scalar> a, Strided<Scalar> b, Index
     const Index i = job / panels * rows, j = job % panels * columns;
     const Index M_i = (std::min)(rows, M - i), N_j = (std::min)(columns, N - j);
     Scalar* c_ij = c_data + i * c_row + j;
-    const Strided<Scalar> a_i{a.data + i * a.row, a.row, a.col};
-    const Strided<Scalar> b_j{b.data + j * b.col, b.row, b.col};
     if (in_place)
-      multiply_in_place(c_ij, c_row, a_i, b_j, M_i, N_j, K);
+      multiply_in_place(c_ij, c_row, a.from(i, 0), b.from(0, j), M_i, N_j, K, scratch);
     else
-      multiply_packed(c_ij, c_row, a_i, b_j, M_i, N_j, K, scratch);
+      multiply_packed(c_ij, c_row, a.from(i, 0), b.from(0, j), M_i, N_j, K, scratch);
   });
 }
 
@@ -167,6 +231,17 @@ void linear(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w, const 
   detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::strided(view_of(w)), x.cols(), workers);
 }
 
+/// The same for weights in any storage.
+template <class X, class Scalar, class Y>
+void linear(const Eigen::MatrixBase<X>& x, const Weight<Scalar>& w, const Eigen::MatrixBase<Y>& y, Workers& workers) {
+  HEED_DEBUG_CHECK(x.cols() == w.rows() && y.rows() == x.rows() && y.cols() == w.cols());
+  if (w.is_narrow())
+    detail::multiply(mutable_view_of(y), detail::strided(view_of(x)),
+                     detail::NarrowStrided{w.storage(), w.bits().data(), w.cols(), 1}, x.cols(), workers);
+  else
+    detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::strided(view_of(w)), x.cols(), workers);
+}
+
 /// The gradient of dot(y, d_y) for y = x w.
 template <class X, class W, class DY, class DX, class DW>
 void linear_backward(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>& w, const Eigen::MatrixBase<DY>& d_y,
@@ -186,6 +261,18 @@ void linear_transposed(const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<W>
                        Workers& workers) {
   HEED_DEBUG_CHECK(x.cols() == w.cols() && y.rows() == x.rows() && y.cols() == w.rows());
   detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::transposed(view_of(w)), x.cols(), workers);
+}
+
+/// The same for weights in any storage.
+template <class X, class Scalar, class Y>
+void linear_transposed(const Eigen::MatrixBase<X>& x, const Weight<Scalar>& w, const Eigen::MatrixBase<Y>& y,
+                       Workers& workers) {
+  HEED_DEBUG_CHECK(x.cols() == w.cols() && y.rows() == x.rows() && y.cols() == w.rows());
+  if (w.is_narrow())
+    detail::multiply(mutable_view_of(y), detail::strided(view_of(x)),
+                     detail::NarrowStrided{w.storage(), w.bits().data(), 1, w.cols()}, x.cols(), workers);
+  else
+    detail::multiply(mutable_view_of(y), detail::strided(view_of(x)), detail::transposed(view_of(w)), x.cols(), workers);
 }
 
 /// The gradient of dot(y, d_y) for y = x w^T.

@@ -19,6 +19,8 @@ struct Strided {
   const Scalar* data;
   Index row;
   Index col;
+
+  Strided from(Index i, Index j) const { return {data + i * row + j * col, row, col}; }
 };
 
 #if defined(__AVX512F__) || defined(__aarch64__)

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <vector>
 
-#include "../core/visit.hpp"
+#include "../core/weight.hpp"
 #include "../ops/adam_step.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -32,12 +32,13 @@ class AdamW {
       : options_(checked(options)), m_(std::move(zeros)), v_(m_), workers_(executor, 0) {}
 
   /// Changes the weights, model.params(), and returns the norm of the gradients before clipping. The same bits for any
-  /// number of workers. ShapeError before anything changes for weights or gradients of other shapes than the moments', and
-  /// for a learning rate that is not a finite number of 0 or more.
+  /// number of workers. ShapeError before anything changes for weights or gradients of other shapes than the moments', for
+  /// weights in 16 bits, and for a learning rate that is not a finite number of 0 or more.
   template <class Weights>
   double step(Weights&& weights, const Params& gradients, double learning_rate) {
     expects_same_shapes("weights: ", m_, weights);
     expects_same_shapes("gradients: ", m_, gradients);
+    expects_arithmetic("weights: ", weights);
     HEED_EXPECTS(ShapeError, learning_rate >= 0 && std::isfinite(learning_rate),
                  "learning_rate: expected a finite number of 0 or more, found ", learning_rate);
     const double norm = norm_of(gradients);
