@@ -49,10 +49,11 @@ class Mixer:
     kind: str
     heads: int = H  # query heads that are its own
     first: "Mixer" = None  # of side_by_side: the two that stand side by side, the heads of `first` come first
-    second: "Mixer" = None
+    second: "Mixer" = None  # of in_parallel: the two that have all heads each
+    index: int = 0  # of residual_value_plus: its number among the readers; of residual_value_dense: the layers below
 
     def text(self):
-        return f"side_by_side({self.first.text()} {self.second.text()})" if self.kind == "side_by_side" else self.kind
+        return f"{self.kind}({self.first.text()} {self.second.text()})" if self.first else self.kind
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Case:
     mask: str = "causal"  # causal, bidirectional, or "window w": w visible keys, the row itself among them
     coefficients: tuple = (0.5, 0.5)  # of residual values: of the first values, of the layer's own
     options: str = ""  # of attention, any of: biases norm_per_head norm_whole soft_cap sinks alibi rotary_part yarn
+    neutreno: float = 0.4  # lambda
     name: str = field(default="", init=False)
 
     @property
@@ -78,7 +80,14 @@ PARTS = {
     "standard": ("computed", "projected"),
     "residual_value": ("computed", "residual"),
     "residual_value_learned": ("computed", "residual_learned"),
+    "residual_value_per_head": ("computed", "residual_per_head"),
+    "residual_value_plus": ("computed", "residual_plus"),
+    "residual_value_dense": ("computed", "residual_dense"),
+    "neutreno": ("computed", "projected"),
+    "neutreno_residual_value": ("computed", "residual"),
+    "standard_normed": ("computed", "projected"),
     "shared_value": ("computed", "first"),
+    "shared_value_nearest": ("computed", "nearest"),
     "score_reuse": ("reused", "projected"),
     "score_reuse_residual_value": ("reused", "residual"),
     "score_reuse_shared_value": ("reused", "first"),
@@ -91,7 +100,12 @@ PARTS = {
 STANDARD = Mixer("standard")
 RESIDUAL = Mixer("residual_value")
 LEARNED = Mixer("residual_value_learned")
+PER_HEAD = Mixer("residual_value_per_head")
+HOLDER = Mixer("coefficient_holder")
+NEUTRENO = Mixer("neutreno")
+NEUTRENO_RESIDUAL = Mixer("neutreno_residual_value")
 SHARED = Mixer("shared_value")
+NEAREST = Mixer("shared_value_nearest")
 REUSE = Mixer("score_reuse")
 MAMBA = Mixer("mamba")
 MAMBA2 = Mixer("mamba2")
@@ -100,6 +114,16 @@ MAMBA2 = Mixer("mamba2")
 def halves(first, second):
     return Mixer("side_by_side", first=Mixer(first, H // 2), second=Mixer(second, H // 2))
 
+
+def plus(number):
+    return Mixer("residual_value_plus", index=number)
+
+
+def dense(below):
+    return Mixer("residual_value_dense", index=below)
+
+
+PARALLEL = Mixer("in_parallel", first=Mixer("standard_normed"), second=Mixer("mamba2"))
 
 CASES = {
     "standard_mha": Case([STANDARD] * 2, kv_heads=4),
@@ -110,7 +134,15 @@ CASES = {
     "standard_bidirectional": Case([STANDARD] * 2, mask="bidirectional"),
     "residual_value": Case([STANDARD, RESIDUAL, RESIDUAL]),
     "residual_value_learned": Case([STANDARD, LEARNED, LEARNED]),
+    "residual_value_per_head": Case([STANDARD, PER_HEAD, PER_HEAD]),
+    "residual_value_plus": Case([HOLDER, STANDARD, plus(0), plus(1)]),
+    "residual_value_sparse": Case([STANDARD, STANDARD, RESIDUAL], coefficients=(5.0, 1.0)),
+    "residual_value_dense": Case([STANDARD, dense(1), dense(2)]),
+    "neutreno": Case([STANDARD, NEUTRENO, NEUTRENO]),
+    "neutreno_residual_value": Case([STANDARD, NEUTRENO_RESIDUAL, NEUTRENO_RESIDUAL], neutreno=0.2),
     "shared_value": Case([STANDARD, SHARED, SHARED]),
+    "shared_value_anchors": Case([STANDARD, NEAREST, STANDARD, NEAREST]),
+    "parallel": Case([PARALLEL] * 2),
     "score_reuse": Case([STANDARD, REUSE, STANDARD]),
     "score_reuse_chain": Case([STANDARD, REUSE, REUSE]),
     "score_reuse_partial": Case([STANDARD, halves("standard", "score_reuse"), halves("standard", "score_reuse")]),
@@ -146,11 +178,19 @@ def uniform(low, high):
     return lambda source: source.uniform(low, high)
 
 
+def readers(case):
+    return sum(mixer.kind == "residual_value_plus" for mixer in case.layers)
+
+
 def mixer_tensors(case, mixer, prefix):
     """Yields (name, rows, cols, draw)."""
-    if mixer.kind == "side_by_side":
+    if mixer.first:
         yield from mixer_tensors(case, mixer.first, prefix + "first.")
         yield from mixer_tensors(case, mixer.second, prefix + "second.")
+        return
+    if mixer.kind == "coefficient_holder":
+        yield prefix + "logits", 1, readers(case), normal(0.5)
+        yield prefix + "scale", 1, 1, normal(0.2, readers(case) + 1)
         return
     rows = normal(1 / math.sqrt(D))
     if mixer.kind == "memory":
@@ -201,9 +241,16 @@ def mixer_tensors(case, mixer, prefix):
                 yield prefix + letter + "_norm", 1, E if case.has("norm_per_head") else size, normal(0.2, 1.0)
         if case.has("sinks") and scores in ("computed", "shared"):
             yield prefix + "sinks", 1, mixer.heads, normal(0.5)
-        if values == "residual_learned":
-            yield prefix + "from_first", 1, 1, normal(0.2, 0.5)
+        if values in ("residual_learned", "residual_per_head"):
+            count = 1 if values == "residual_learned" else kv_heads
+            yield prefix + "from_first", 1, count, normal(0.2, 0.5)
+            yield prefix + "from_own", 1, count, normal(0.2, 0.5)
+        elif values == "residual_plus":
             yield prefix + "from_own", 1, 1, normal(0.2, 0.5)
+        elif values == "residual_dense":
+            yield prefix + "from_layers", 1, mixer.index + 1, normal(0.2, 0.5)
+        if mixer.kind == "standard_normed":
+            yield prefix + "o_norm", 1, width, normal(0.2, 1.0)
         if case.has("biases"):
             yield prefix + "b_o", 1, D, normal(0.3)
     yield prefix + "w_o", width, D, normal(0.7 / math.sqrt(width))
@@ -212,6 +259,9 @@ def mixer_tensors(case, mixer, prefix):
 def tensors(case):
     for layer, mixer in enumerate(case.layers):
         prefix = f"layers.{layer}."
+        if mixer.kind == "coefficient_holder":  # nothing else is in its block
+            yield from mixer_tensors(case, mixer, prefix + "mixer.")
+            continue
         yield prefix + "norm.weight", 1, D, normal(0.2, 1.0)
         yield from mixer_tensors(case, mixer, prefix + "mixer.")
         yield prefix + "feed_forward_norm.weight", 1, D, normal(0.2, 1.0)
@@ -333,14 +383,30 @@ def attention(case, mixer, w, x, below):
     if values_from in ("first", "nearest"):
         values = first if values_from == "first" else nearest(below, "values")
     else:
-        values = project(case, w, "v", x if memory is None else memory)
+        own = values = project(case, w, "v", x if memory is None else memory)
+        published["own"] = own  # before they are mixed
         if values_from == "residual":
             values = [case.coefficients[0] * a + case.coefficients[1] * b for a, b in zip(first, values)]
         elif values_from == "residual_learned":
             values = [w["from_first"] * a + w["from_own"] * b for a, b in zip(first, values)]
+        elif values_from == "residual_per_head":
+            values = [w["from_first"][0, g] * first[g] + w["from_own"][0, g] * own[g] for g in range(len(own))]
+        elif values_from == "residual_plus":
+            from_first = below[0]["coefficients"][mixer.index]
+            values = [from_first * a + w["from_own"] * b for a, b in zip(first, own)]
+        elif values_from == "residual_dense":
+            layers = [signals["own"] for signals in below] + [own]
+            values = [sum(w["from_layers"][0, i] * layers[i][g] for i in range(len(layers))) for g in range(len(own))]
     if memory is None:
         published.update(scores=scores, values=values)
-    y = torch.cat([scores[h] @ values[h // case.group] for h in range(mixer.heads)], dim=1) @ w["w_o"]
+    o = [scores[h] @ values[h // case.group] for h in range(mixer.heads)]
+    if mixer.kind.startswith("neutreno"):
+        groups = [h // case.group for h in range(mixer.heads)]
+        o = [o_h + case.neutreno * (first[g] - values[g]) for o_h, g in zip(o, groups)]
+    o = torch.cat(o, dim=1)
+    if mixer.kind == "standard_normed":
+        o = rms_norm(o, w["o_norm"])
+    y = o @ w["w_o"]
     return y + w["b_o"] if case.has("biases") else y, published
 
 
@@ -405,6 +471,9 @@ def part(weights, prefix):
 
 
 def mix(case, mixer, w, x, below):
+    if mixer.kind == "in_parallel":
+        y_first, first = mix(case, mixer.first, part(w, "first."), x, below)
+        return y_first + mix(case, mixer.second, part(w, "second."), x, below)[0], first
     if mixer.kind == "side_by_side":
         y_first, first = mix(case, mixer.first, part(w, "first."), x, below)
         kv_heads = mixer.first.heads // case.group
@@ -422,6 +491,9 @@ def forward(case, weights, x):
     below = []  # what the lower layers publish: probabilities by query head, values by kv head
     for layer, mixer in enumerate(case.layers):
         w = part(weights, f"layers.{layer}.")
+        if mixer.kind == "coefficient_holder":
+            below.append({"coefficients": w["mixer.scale"][0] * torch.softmax(w["mixer.logits"][0], dim=0)})
+            continue
         mixed, signals = mix(case, mixer, part(w, "mixer."), rms_norm(x, w["norm.weight"]), below)
         x = x + mixed
         y = rms_norm(x, w["feed_forward_norm.weight"])
@@ -478,6 +550,8 @@ def generate(case, folder):
         "coefficients": " ".join(map(str, case.coefficients)),
         "sequences": " ".join(map(str, SEQUENCES)),
     }
+    if any(mixer.kind.startswith("neutreno") for mixer in case.layers):
+        metadata["neutreno"] = str(case.neutreno)
     if case.value_width != E:
         metadata["value_width"] = str(case.value_width)
     if case.options:

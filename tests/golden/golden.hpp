@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <heed/io/safetensors.hpp>
+#include <heed/mixers/in_parallel.hpp>
+#include <heed/mixers/shared_softmax.hpp>
 #include <heed/mixers/side_by_side.hpp>
 #include <heed/model/dynamic_stack.hpp>
 #include <heed/model/stack.hpp>
@@ -35,7 +37,8 @@ class Golden {
   ///   output        rows times weights: D, F, H E; probabilities times values: S; the read-out of a state: N
   ///   a gradient    these, the rows that a weight meets: T, and the state that a recurrent head's step scales: N E
   ///   ... of a number that a head or a layer shares: all that it scales,
-  ///                 from_first, from_own: T G E;   d: T E;   a_log, dt_bias: T N E;   q_norm, k_norm: T H
+  ///                 from_first, from_own, from_layers: T G E;   logits, scale: that of every reader;   d: T E;   a_log,
+  ///                 dt_bias: T N E;   q_norm, k_norm: T H
   Index longest_sum(std::string_view result) const {
     const bool recurs = text("layers").find("mamba") != std::string::npos;
     const Shape shape = sizes.shape();
@@ -45,11 +48,15 @@ class Golden {
     const Index n = (std::max)({sizes.width, sizes.hidden, shape.q_width(), shape.o_width(), S, N});
     if (result == "output") return n;
     const std::string_view last = result.substr(result.rfind('.') + 1);
-    const Index scaled = last == "from_first" || last == "from_own" ? sizes.kv_heads * E
-                         : last == "d"                              ? E
-                         : last == "a_log" || last == "dt_bias"     ? N * E
-                         : last == "q_norm" || last == "k_norm"     ? sizes.heads
-                                                                    : 1;
+    Index readers = 0;
+    for (auto at = text("layers").find("plus"); at != std::string::npos; at = text("layers").find("plus", at + 1))
+      ++readers;
+    const Index scaled = last == "from_first" || last == "from_own" || last == "from_layers" ? sizes.kv_heads * E
+                         : last == "logits" || last == "scale"                               ? readers * sizes.kv_heads * E
+                         : last == "d"                                                       ? E
+                         : last == "q_norm" || last == "k_norm"                              ? sizes.heads
+                         : last == "a_log" || last == "dt_bias"                              ? N * E
+                                                                                             : 1;
     return (std::max)({n, N * E, T * scaled});
   }
 
@@ -125,13 +132,27 @@ double expect_results(const Golden& golden, Model& model) {
   return worst;
 }
 
-/// A mixer and its config, as a layer of a dynamic stack.
+/// The block of a mixer, and the mixer with its config as a layer of a dynamic stack.
 template <class Mixer>
 struct Chosen {
+  using BlockType = Block<Mixer>;
   static auto choice(const typename Mixer::Config& config) { return choose<Mixer>(config); }
+};
+template <>
+struct Chosen<CoefficientHolder> {
+  using BlockType = Block<CoefficientHolder, NoFeedForward, NoNorm>;
+  static auto choice(const CoefficientHolder::Config& config) { return choose_block<BlockType>({.mixer = config}); }
+};
+template <class First, class Second>
+struct Chosen<InParallel<First, Second>> {
+  using BlockType = Block<InParallel<First, Second>>;
+  static auto choice(const typename InParallel<First, Second>::Config& config) {
+    return choose_in_parallel(choose<First>(config.first), choose<Second>(config.second));
+  }
 };
 template <class First, class Second>
 struct Chosen<SideBySide<First, Second>> {
+  using BlockType = Block<SideBySide<First, Second>>;
   static auto choice(const typename SideBySide<First, Second>::Config& config) {
     return choose_side_by_side(choose<First>(config.first), choose<Second>(config.second), config.second_kv_heads);
   }
@@ -140,7 +161,7 @@ struct Chosen<SideBySide<First, Second>> {
 /// The layers as types, in float.
 template <class... Mixers, std::size_t... I>
 void expect_static(const Golden& golden, std::index_sequence<I...>, const typename Mixers::Config&... configs) {
-  using Model = Stack<float, Block<Mixers>...>;
+  using Model = Stack<float, typename Chosen<Mixers>::BlockType...>;
   const Sizes& sizes = golden.sizes;
   typename Model::Config config{sizes.width,      sizes.heads,       sizes.kv_heads,
                                 sizes.head_width, sizes.value_width, sizes.hidden};

@@ -74,6 +74,63 @@ TEST(Golden, residual_value_learned) {
                                               "standard residual_value_learned residual_value_learned", {}, {}, {});
 }
 
+TEST(Golden, residual_value_per_head) {
+  using Residual = Attention<ComputedScores, ResidualValues<LearnedPerHead>>;
+  expect_golden<Standard, Residual, Residual>(Golden("residual_value_per_head"),
+                                              "standard residual_value_per_head residual_value_per_head", {}, {}, {});
+}
+
+TEST(Golden, residual_value_plus) {
+  using Plus = Attention<ComputedScores, ResidualValues<SharedSoftmax>>;
+  expect_golden<CoefficientHolder, Standard, Plus, Plus>(
+      Golden("residual_value_plus"), "coefficient_holder standard residual_value_plus residual_value_plus", {.readers = 2},
+      {}, {}, {.values = {.coefficients = {.reader = 1}}});
+}
+
+// Large coefficients on a late layer, standard ones below it.
+TEST(Golden, residual_value_sparse) {
+  const Golden golden("residual_value_sparse");
+  EXPECT_EQ(golden.text("coefficients"), "5.0 1.0");
+  expect_golden<Standard, Standard, ResidualValueAttention>(golden, "standard standard residual_value", {}, {},
+                                                            {.values = {.coefficients = {.from_first = 5, .from_own = 1}}});
+}
+
+TEST(Golden, residual_value_dense) {
+  using History = Attention<ComputedScores, HistoryValues>;
+  using Dense = Attention<ComputedScores, DenseResidualValues>;
+  expect_golden<History, Dense, Dense>(Golden("residual_value_dense"), "standard residual_value_dense residual_value_dense",
+                                       {}, {}, {.values = {.below = 2}});
+}
+
+TEST(Golden, neutreno) {
+  using Pulled = Attention<ComputedScores, ProjectedValues, Neutreno>;
+  const Golden golden("neutreno");
+  EXPECT_EQ(golden.text("neutreno"), "0.4");
+  expect_golden<Standard, Pulled, Pulled>(golden, "standard neutreno neutreno", {}, {}, {});
+}
+
+TEST(Golden, neutreno_residual_value) {
+  using Pulled = Attention<ComputedScores, ResidualValues<Fixed>, Neutreno>;
+  const Golden golden("neutreno_residual_value");
+  EXPECT_EQ(golden.text("neutreno"), "0.2");
+  const Pulled::Config config{.output = {.lambda = 0.2}};
+  expect_golden<Standard, Pulled, Pulled>(golden, "standard neutreno_residual_value neutreno_residual_value", {}, config,
+                                          config);
+}
+
+TEST(Golden, shared_value_anchors) {
+  using Nearest = Attention<ComputedScores, SharedValues<nearest<values>>>;
+  expect_golden<Standard, Nearest, Standard, Nearest>(
+      Golden("shared_value_anchors"), "standard shared_value_nearest standard shared_value_nearest", {}, {}, {}, {});
+}
+
+TEST(Golden, parallel) {
+  const Golden golden("parallel");
+  const ParallelMixAttention::Config config{.second = {.state_width = golden.state_width()}};
+  expect_golden<ParallelMixAttention, ParallelMixAttention>(
+      golden, "in_parallel(standard_normed mamba2) in_parallel(standard_normed mamba2)", config, config);
+}
+
 TEST(Golden, shared_value) {
   using Shared = SharedValueAttention;
   expect_golden<Standard, Shared, Shared>(Golden("shared_value"), "standard shared_value shared_value", {}, {}, {});
