@@ -22,7 +22,7 @@ int main() {
   std::cout << heed::inspect(model, {.positions = {4096}}) << "\n";
 
   heed::io::save_model("07_model.safetensors", model, registry);  // what it is, and its weights
-  const Model loaded = heed::io::load_model<float>("07_model.safetensors", registry);
+  const Model loaded = heed::io::load_model<Model>("07_model.safetensors", registry);
   std::cout << "loaded, it gives the same rows: " << std::boolalpha << (output(loaded) == output(model)) << "\n";
   std::cout << heed::io::config_text(registry.described(loaded)) << "\n";
 

@@ -138,6 +138,8 @@ class LanguageModel {
 
   Index vocabulary() const { return embedding_.rows(); }
   const StackType& stack() const { return stack_; }
+  /// Of the norm before the head.
+  const typename Norm::Config& norm_config() const { return norm_config_; }
 
   Weights params() { return {embedding_, stack_.params(), norm_, head_}; }
   ConstWeights params() const { return {embedding_, stack_.params(), norm_, head_}; }
