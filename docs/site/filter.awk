@@ -22,6 +22,10 @@ function plain(text,    part, n, i) {
 
 FILENAME ~ /\.md$/ {
   gsub(/\.md#[a-z0-9-]+\)/, ".md)")
+  while (match($0, /\[[^]]*\]\(#[a-z0-9-]+\)/)) {  # to a heading of the same page: its text
+    link = substr($0, RSTART + 1, RLENGTH - 1)
+    $0 = substr($0, 1, RSTART - 1) substr(link, 1, index(link, "]") - 1) substr($0, RSTART + RLENGTH)
+  }
   print
   next
 }
