@@ -126,8 +126,9 @@ void selective_scan(const SelectiveScanInputs<Scalar>& in, Division rows, const 
     const auto entry = [&](const auto& table) {
       return table.entries != nullptr && table.at(sequence, 0) != nullptr ? table.at(sequence, 0) + channel : nullptr;
     };
-    detail::scan_rows(detail::scan_block_of(in, blocks, block, begin, T), in.chunk,
-                      detail::ScanBlockStates<Scalar>{entry(states.before), entry(states.after), entry(states.kept), C},
+    const detail::ScanBlockStates<Scalar> at{entry(states.before), entry(states.after), entry(states.kept), C};
+    if (T == 0) return detail::scan_no_rows(at, in.state_width(), n);
+    detail::scan_rows(detail::scan_block_of(in, blocks, block, begin, T), in.chunk, at,
                       cols_of(rows_of(y, begin, T), channel, n), scratch);
   });
 }
@@ -151,7 +152,8 @@ void selective_scan_backward(const SelectiveScanInputs<Scalar>& in, Division row
       if (count == 0) continue;
       const Arena::Scope of_sequence(own);
       const auto part = [&](const auto& view) { return cols_of(rows_of(view, begin, count), channel, n); };
-      const Scalar* kept_here = kept.entries != nullptr ? kept.at(sequence, 0) + channel : nullptr;
+      const Scalar* kept_here = kept.entries != nullptr ? kept.at(sequence, 0) : nullptr;
+      if (kept_here != nullptr) kept_here += channel;
       detail::scan_rows_backward(
           detail::scan_block_of(in, blocks, block, begin, count), in.chunk, kept_here, C, part(d_y),
           detail::ScanBlockGradients<Scalar>{part(d.x), part(d.dt), cols_of(d.a, channel, n), d.d.data() + channel,

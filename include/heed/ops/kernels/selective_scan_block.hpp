@@ -75,8 +75,16 @@ void scan_row(const ScanBlock<Scalar>& in, Index t, const Scalar* a, Index a_row
   }
 }
 
-/// The rows of a sequence. y is assigned. Several rows work on copies of a and h, whose rows touch: where C is a power of
-/// two, rows C apart fall on the same few places of a cache.
+/// Without rows the state stays what it was.
+template <class Scalar>
+void scan_no_rows(const ScanBlockStates<Scalar>& states, Index N, Index w) {
+  if (states.after == nullptr) return;
+  if (states.before != nullptr) return copy_rows(states.after, states.row, states.before, states.row, N, w);
+  for (Index n = 0; n < N; ++n) std::fill_n(states.after + n * states.row, w, Scalar(0));
+}
+
+/// The rows of a sequence, one or more. y is assigned. Several rows work on copies of a and h, whose rows touch: where C is
+/// a power of two, rows C apart fall on the same few places of a cache.
 template <class Scalar>
 void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<Scalar>& states, MutableView<Scalar> y,
                Arena& scratch) {
@@ -86,13 +94,6 @@ void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<S
   if (in_place)
     return scan_row(in, Index(0), in.a.data(), a_row, states.before, states.row, states.after, states.row, dt_x, y.data());
 
-  if (T == 0) {
-    if (states.before != nullptr && states.after != nullptr)
-      copy_rows(states.after, states.row, states.before, states.row, N, w);
-    else if (states.after != nullptr)
-      for (Index n = 0; n < N; ++n) std::fill_n(states.after + n * states.row, w, Scalar(0));
-    return;
-  }
   Scalar* h = scratch.take_zeroed<Scalar>(N * w);  // [N x w]
   Scalar* a = scratch.take<Scalar>(N * w);         // [N x w]
   if (states.before != nullptr) copy_rows(h, w, states.before, states.row, N, w);
