@@ -6,6 +6,7 @@
 #include "../reference/central_difference.hpp"
 #include "../reference/linear.hpp"
 #include "heed/mixers/side_by_side.hpp"
+#include "heed/model/inspect.hpp"
 #include "heed/model/mixer_layer.hpp"
 #include "heed/testing/memory_source.hpp"
 #include "heed/testing/mixer_contract.hpp"
@@ -215,6 +216,14 @@ TEST(CrossAttention, CachesAMemoryAndNothingForItsPositions) {
   EXPECT_EQ(CrossAttention::plan(shape, config).per_position, 0);
   EXPECT_EQ(CrossAttention::plan(shape, config).per_sequence, 10 * 2 * (4 + 3));
   EXPECT_EQ(cache_bytes(CrossAttention::Cache<float>(shape, config, {{5, 50}})), 2 * 10 * 2 * (4 + 3) * 4);
+}
+
+TEST(CrossAttention, WorksOnTheWholeMemoryForEveryToken) {
+  const auto model =
+      DynamicStack<float>::build({.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .value_width = 3, .hidden = 12},
+                                 {DynamicStack<float>::Layer(choose<CrossAttention>({.memory_positions = 10}))});
+  const Index projections = 8 * 16 + 12 * 8, feed_forward = 3 * 8 * 12;
+  EXPECT_EQ(flops_per_token(model, 5), 2 * (projections + feed_forward) + 2 * 10 * (16 + 12));
 }
 
 template <class Error, class F>

@@ -100,6 +100,11 @@ struct CrossAttention {
     HEED_EXPECTS(ConfigError, config.soft_cap >= 0, layer, ": soft_cap: expected 0 (none) or more, found ",
                  config.soft_cap);
   }
+  /// q k^T and A V over a whole memory; its projections are of the first call, and of no other
+  static Index flops(const Shape& shape, const Config& config, Index) {
+    return 2 * config.memory_positions * (shape.q_width() + shape.o_width()) -
+           2 * config.width_of_memory(shape) * (shape.k_width() + shape.v_width());
+  }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
     const std::size_t of_attend =
