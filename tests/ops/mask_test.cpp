@@ -74,7 +74,7 @@ Defined both(const Defined& a, const Defined& b) {
 
 /// Every intersection of two and some of three, as far as they are masks.
 const std::vector<Defined>& masks() {
-  static const std::vector<Defined> all = [] {
+  static const std::vector<Defined> made = [] {
     const std::vector<Defined> simple = simple_masks();
     std::vector<Defined> all = simple;
     std::mt19937 random(1);
@@ -90,7 +90,7 @@ const std::vector<Defined>& masks() {
     for (std::size_t i = simple.size(); i < pairs; ++i) try_add(all[i], simple[random() % simple.size()]);
     return all;
   }();
-  return all;
+  return made;
 }
 
 TEST(Mask, VisibleKeysAreThoseOfTheDefinition) {
@@ -118,7 +118,7 @@ TEST(Mask, VisibleKeysOfManyRowsHoldThoseOfEach) {
         for (const Interval part : visible) ASSERT_TRUE(0 <= part.begin && part.begin <= part.end && part.end <= keys);
         for (Index p = first; p < first + rows; ++p)
           for (Index j = 0; j < keys; ++j)
-            if (each.sees(p, j)) ASSERT_TRUE(visible.contains(j)) << each.name << ": " << p << " " << j;
+            ASSERT_TRUE(visible.contains(j) || !each.sees(p, j)) << each.name << ": " << p << " " << j;
       }
 }
 
@@ -238,7 +238,7 @@ TEST(Mask, KnowsWhetherItSeesAhead) {
     bool ahead = false;  // within what is looked at, which no mask here exceeds
     for (Index p = 0; p <= last_position; ++p)
       for (Index j = p + 1; j < keys; ++j) ahead = ahead || each.sees(p, j);
-    if (ahead) EXPECT_TRUE(each.mask.sees_ahead()) << each.name;
+    EXPECT_TRUE(!ahead || each.mask.sees_ahead()) << each.name;
   }
   for (const Mask& mask : {heed::causal(), heed::window(7), heed::streaming(3, 5), heed::chunked(4), heed::prefix_lm(1),
                            heed::prefix_lm(9) & heed::causal(), documents().mask() & heed::causal()})
