@@ -117,7 +117,7 @@ void pack(Scalar* to, NarrowStrided b, Index K, Index N, Index strip) {
     for (Index i = 0; i < columns; i += width)
       for (Index k = 0; k < K; k += width) {
         const Index lanes = (std::min)(width, columns - i), terms = (std::min)(width, K - k);
-        Scalar square[width * width];  // [lanes x terms]
+        Scalar square[static_cast<std::size_t>(width * width)];  // [lanes x terms]
         for (Index lane = 0; lane < lanes; ++lane)
           widen(b.storage, b.data + (j + i + lane) * b.col + k, terms, square + lane * width);
         Scalar* at = to + j * K + k * columns + i;
