@@ -1,5 +1,6 @@
 #include "heed/mixers/shared_values.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "heed/testing/mixer_contract.hpp"
@@ -17,6 +18,36 @@ const testing::ContractOptions small = {.sizes = {.width = 6, .heads = 4, .kv_he
 TEST(SharedValues, HoldTheContractWhereALayerAboveReadsThem) {
   const auto report = testing::mixer_contract<Shared, Layers<Attention<>>, Layers<reading::ValueReader>>({}, small);
   EXPECT_TRUE(report.holds()) << report.text();
+}
+
+TEST(SharedValues, HoldTheContractFromTheNearestLayer) {
+  using Nearest = Attention<ComputedScores, SharedValues<nearest<values>>>;
+  const auto report =
+      testing::mixer_contract<Nearest, Layers<Attention<>, Attention<>>, Layers<Nearest, Shared>>({}, small);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
+// V of layer n is that of the largest anchor a(n) <= n.
+TEST(SharedValues, WithAnchorsReadTheAnchorBelowThem) {
+  using Anchor = Block<Attention<>>;
+  using Shares = Block<Attention<ComputedScores, SharedValues<nearest<values>>>>;
+  const auto origins = [](const auto& model) {
+    std::vector<int> layers;
+    for (int layer = 0; layer < static_cast<int>(model.layers()); ++layer) {
+      int origin = layer;  // a layer that shares publishes what it read
+      for (const auto* wiring = &model.plan().wiring[static_cast<std::size_t>(origin)]; !wiring->taps.empty();
+           wiring = &model.plan().wiring[static_cast<std::size_t>(origin)])
+        origin = wiring->taps[0].layer;
+      layers.push_back(origin);
+    }
+    return layers;
+  };
+  using ::testing::ElementsAre;
+  EXPECT_THAT(origins(Stack<float, Anchor, Repeat<4, Shares>>({.width = 4, .heads = 2})), ElementsAre(0, 0, 0, 0, 0));
+  EXPECT_THAT(origins(Stack<float, Anchor, Repeat<3, Shares>, Anchor>({.width = 4, .heads = 2})),
+              ElementsAre(0, 0, 0, 0, 4));
+  EXPECT_THAT(origins(Stack<float, Anchor, Shares, Anchor, Shares, Anchor>({.width = 4, .heads = 2})),
+              ElementsAre(0, 0, 2, 2, 4));
 }
 
 TEST(SharedValues, HaveNoWeightsAndNoCache) {

@@ -257,6 +257,7 @@ Registry<Scalar> standard_registry() {
       .template add<Attention<ComputedScores, ResidualValues<LearnedPerHead>>>("learned_per_head_residual_value_attention")
       .template add<Attention<ComputedScores, ResidualValues<SharedSoftmax>>>("shared_softmax_residual_value_attention")
       .template add<CoefficientHolder>("coefficient_holder")
+      .template add<Attention<ComputedScores, HistoryValues>>("history_value_attention")
       .template add<Attention<ComputedScores, DenseResidualValues>>("dense_residual_value_attention")
       .template add<SharedValueAttention>("shared_value_attention")
       .template add<ScoreReuseAttention>("score_reuse_attention")
