@@ -7,6 +7,7 @@
 //   check(shape, config, layer)                    (optional)
 //   get(call, scratch)     the coefficients, [1 x 1], [1 x G] or [T x G]
 //   gradients(call, gradients, scratch)            where to add theirs
+//   backward(call, d_l, gradients)                 (optional) on to what the coefficients are made of
 // where call has shape, config, params, inputs: a CoefficientCall.
 #pragma once
 

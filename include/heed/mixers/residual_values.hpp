@@ -98,6 +98,8 @@ struct ResidualValues {
     // v = l_first v_first + l_own v_own   =>   d_v_own += l_own d_v,  d_v_first += l_first d_v,  d_l_first, d_l_own
     mix_backward<Scalar>({l.first, inputs.template get<first<values>>(), l.own, v_own}, pass.rows, d_v,
                          {d_l.first, d_l.own, d_v_own}, pass.scratch, pass.workers);
+    if constexpr (requires { Coefficients::template backward<Scalar>(of, d_l, gradients.coefficients); })
+      Coefficients::template backward<Scalar>(of, d_l, gradients.coefficients);
     // v_own = x w_v + b_v   =>   d_x += d_v_own w_v^T,  d_w_v += x^T d_v_own,  d_b_v += sum_t d_v_own
     HeadProjection::backward(config.projection(), params.v, record.projection, pass, x, d_v_own, d_x, gradients.v);
   }
