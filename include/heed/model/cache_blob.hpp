@@ -49,7 +49,7 @@ class BlobWriter {
   void count(Index value) { number(static_cast<std::uint64_t>(value)); }
   void text(std::string_view text) {
     number(text.size());
-    bytes(std::as_bytes(std::span(text)));
+    bytes(std::as_bytes(std::span<const char>(text.data(), text.size())));
   }
   void bytes(std::span<const std::byte> bytes) {
     raw(bytes.data(), bytes.size());
