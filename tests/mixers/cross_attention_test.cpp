@@ -161,6 +161,33 @@ TEST(CrossAttention, GivesSequencesThatJoinLaterTheirOwnMemory) {
   EXPECT_TRUE(same_bits(y, first_call(x, other)));
 }
 
+TEST(CrossAttention, TakesMemoriesAlongWhenSequencesChangePlaces) {
+  const auto x = random_matrix<float>(2, 8, "x"), m = random_matrix<float>(6, 8, "m"),
+             next = random_matrix<float>(1, 8, "n");
+  const Sequences memories = {5, 1};
+  auto cache = decoder().make_cache({.sequences = 2, .positions = 8, .rows = 8});
+  static_cast<void>(decoder().forward(x, {1, 1}, MemoryRows(m, memories), cache));
+  auto straight = cache.fork();
+  ASSERT_TRUE(cache.reorder({1, 1}));
+  const Matrix<float> of_1 = decoder().forward(next, {0, 1}, straight);
+  EXPECT_TRUE(same_bits(decoder().forward(next, {1, 0}, cache), of_1));
+  EXPECT_TRUE(same_bits(decoder().forward(next, {0, 1}, cache), of_1));
+}
+
+TEST(CrossAttention, SavesAndLoadsItsMemories) {
+  const auto x = random_matrix<float>(2, 8, "x"), m = random_matrix<float>(6, 8, "m"),
+             next = random_matrix<float>(1, 8, "n");
+  const Sequences memories = {5, 1};
+  const CacheOptions options = {.sequences = 2, .positions = 8, .rows = 8};
+  auto cache = decoder().make_cache(options), loaded = decoder().make_cache(options);
+  static_cast<void>(decoder().forward(x, {1, 1}, MemoryRows(m, memories), cache));
+  loaded.load(cache.save());
+  for (const Sequences& one : {Sequences{1, 0}, Sequences{0, 1}}) {
+    const Matrix<float> expected = decoder().forward(next, one, cache);
+    EXPECT_TRUE(same_bits(decoder().forward(next, one, loaded), expected));
+  }
+}
+
 TEST(CrossAttention, StandsBesideHeadsThatAttendToTheirOwnSequence) {
   using Both = SideBySide<Attention<>, CrossAttention>;
   const auto x = random_matrix<float>(3, 8, "x"), m = random_matrix<float>(6, 8, "m");
