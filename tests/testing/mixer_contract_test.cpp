@@ -50,12 +50,16 @@ TEST(MixerContract, FindsAStateThatIgnoresRollback) {
   EXPECT_THAT(broken_laws(Fault::one_state_for_all_slots), ElementsAre("recent", "rollback"));
 }
 
+TEST(MixerContract, FindsAStateThatVisitDoesNotList) {
+  EXPECT_THAT(broken_laws(Fault::state_that_visit_does_not_list), ElementsAre("reorder", "saved"));
+}
+
 TEST(MixerContract, FindsThatOnlyTheLastStateOfACallIsKept) {
   EXPECT_THAT(broken_laws(Fault::one_state_for_all_rows), ElementsAre("recent"));
 }
 
 TEST(MixerContract, FindsAStateThatForksShare) {
-  EXPECT_THAT(broken_laws(Fault::one_state_for_all_forks), ElementsAre("fork", "recent", "rollback"));
+  EXPECT_THAT(broken_laws(Fault::one_state_for_all_forks), ElementsAre("fork", "recent", "reorder", "rollback", "saved"));
 }
 
 TEST(MixerContract, FindsAStateThatOutlivesARestart) {

@@ -22,9 +22,10 @@ using heed::View;
 enum class Fault {
   none,
   two_tensors_of_one_name,
-  forgets_its_state,         // every call begins anew
-  one_state_for_all_slots,   // a rollback does not bring the old one back
-  one_state_for_all_forks,   // a copied cache shares its memory
+  forgets_its_state,        // every call begins anew
+  one_state_for_all_slots,  // a rollback does not bring the old one back
+  one_state_for_all_forks,  // a copied cache shares its memory
+  state_that_visit_does_not_list,
   one_state_for_all_rows,    // a call keeps its last state only, whatever is asked for
   state_outlives_a_restart,  // the state of a sequence cut to nothing is read
   state_of_the_sequence_before,
@@ -115,10 +116,12 @@ struct Mixer {
   template <class Scalar>
   struct Cache {
     heed::CachedStates<Scalar> states;
+    std::vector<Scalar> unlisted;
     std::shared_ptr<std::vector<Scalar>> shared;
 
     Cache(const heed::Shape& shape, const Config&, const heed::CacheSize& size)
         : states(size, shape.width),
+          unlisted(static_cast<std::size_t>(shape.width * size.sequences() * size.slots)),
           shared(std::make_shared<std::vector<Scalar>>(static_cast<std::size_t>(shape.width * size.sequences()))) {
       for (Index b = 0; b < size.sequences(); ++b)
         for (Index slot = 0; slot < size.slots; ++slot) std::fill_n(states.at(b, slot), shape.width, Scalar(0));
@@ -232,6 +235,10 @@ struct Mixer {
   template <class Scalar>
   static Scalar* at(const heed::Call<Mixer, Scalar>& call, Index sequence, Index slot) {
     if (call.config.fault == Fault::one_state_for_all_forks) return call.cache.shared->data() + sequence * call.shape.width;
+    if (call.config.fault == Fault::state_that_visit_does_not_list) {
+      const auto slots = static_cast<Index>(call.cache.unlisted.size()) / (call.shape.width * call.pass.sequences());
+      return call.cache.unlisted.data() + (sequence * slots + slot) * call.shape.width;
+    }
     return call.cache.states.at(sequence, call.config.fault == Fault::one_state_for_all_slots ? 0 : slot);
   }
 };

@@ -12,6 +12,8 @@
 //   rollback      after a rollback the cache is as if the rejected rows had never been   to the bit
 //   recent        where the cache keeps recent states, rows at the end of a call can be taken back one by one     within
 //                 `Nearness`
+//   saved         a cache that was saved and loaded goes on as the one that was not     to the bit
+//   reorder       a sequence that became a copy of another goes on as that one          to the bit
 //   fork          a fork and its origin go on independently                              to the bit
 //   restart       truncate(sequence, 0) starts anew                                      to the bit
 //   finite        zero rows, one row and large inputs give finite results and gradients
@@ -314,6 +316,32 @@ class Laws {
       fail(report, "recent: rows among which others were taken back", Nearness::error(y, near.oracle), near);
   }
 
+  void saved(Report& report) const {
+    if (whole_only_ || rows_ < 2) return;
+    auto cache = make_cache(1);
+    static_cast<void>(model_.forward(x_.topRows(rows_ - 1), cache));
+    auto loaded = make_cache(1);
+    loaded.load(cache.save());
+    const Matrix<float> next = model_.forward(x_.bottomRows(1), cache);
+    if (!same_bits(Matrix<float>(model_.forward(x_.bottomRows(1), loaded)), next))
+      report.broken.push_back("saved: a loaded cache differs from the one that was saved: does visit list all it keeps?");
+  }
+
+  void reorder(Report& report) const {
+    if (whole_only_ || rows_ < 3) return;
+    auto cache = make_cache(2);
+    static_cast<void>(model_.forward(x_.topRows(rows_ - 1), {rows_ - 2, 1}, cache));
+    auto copied = cache.fork(), swapped = cache.fork();
+    if (!copied.reorder({0, 0}) || !swapped.reorder({1, 0})) {
+      report.broken.push_back("reorder: sources that are there are refused");
+      return;
+    }
+    const Matrix<float> expected = model_.forward(x_.bottomRows(1), {1, 0}, cache);
+    if (!same_bits(Matrix<float>(model_.forward(x_.bottomRows(1), {0, 1}, copied)), expected) ||
+        !same_bits(Matrix<float>(model_.forward(x_.bottomRows(1), {0, 1}, swapped)), expected))
+      report.broken.push_back("reorder: a sequence differs from its source: does visit list all the cache keeps?");
+  }
+
   void fork(Report& report) const {
     if (whole_only_ || rows_ < 4) return;
     const Index a = rows_ / 2;
@@ -506,6 +534,8 @@ Report mixer_contract(const typename Mixer::Config& config = {}, const ContractO
   laws.causality(report);
   laws.rollback(report);
   laws.recent(report);
+  laws.saved(report);
+  laws.reorder(report);
   laws.fork(report);
   laws.restart(report);
   laws.finite(report);
