@@ -116,6 +116,55 @@ TEST_F(Safetensors, loads_what_was_saved_in_both_scalars) {
   EXPECT_EQ(twice.norm, some_weights<double>().norm);
 }
 
+/// One weight that can be stored in 16 bits beside a norm that cannot.
+struct Narrowable {
+  Weight<float> w;
+  Matrix<float> norm;
+
+  template <class F, class... P>
+  static void visit(F&& f, P&&... p) {
+    f("w", Role::matrix, p.w...);
+    f("norm", Role::norm, p.norm...);
+  }
+};
+Narrowable in_storage(Storage storage) {
+  const auto weights = some_weights<float>();
+  Narrowable params{weights.w, weights.norm};
+  params.w.store(storage);
+  return params;
+}
+
+TEST_F(Safetensors, saves_weights_of_16_bits_as_they_are_and_loads_them_into_any_storage) {
+  for (const Storage saved : {Storage::bfloat16, Storage::half}) {
+    io::save(path_, in_storage(saved));
+    const io::TensorFile file = io::read_safetensors(path_);
+    EXPECT_EQ(file.tensors.at("w").type, saved == Storage::bfloat16 ? io::DataType::bf16 : io::DataType::f16);
+    EXPECT_EQ(file.tensors.at("w").bytes.size(), 2u * 15);
+    EXPECT_EQ(file.tensors.at("norm").type, io::DataType::f32);
+
+    Narrowable widened = in_storage(saved);
+    widened.w.store(Storage::arithmetic);
+    EXPECT_EQ(file.matrix<float>("w"), static_cast<const Matrix<float>&>(widened.w));
+    for (const Storage into : {Storage::arithmetic, Storage::bfloat16, Storage::half}) {
+      Narrowable read = in_storage(into), expected = widened;
+      read.w.setZero();
+      io::load(path_, read);
+      expected.w.store(into);
+      EXPECT_EQ(read.w.storage(), into);
+      read.w.store(Storage::arithmetic), expected.w.store(Storage::arithmetic);
+      EXPECT_EQ(static_cast<const Matrix<float>&>(read.w), static_cast<const Matrix<float>&>(expected.w));
+    }
+  }
+}
+
+TEST_F(Safetensors, rounds_float_weights_that_are_loaded_into_weights_of_16_bits) {
+  io::save(path_, in_storage(Storage::arithmetic));
+  Narrowable read = in_storage(Storage::half);
+  read.w.setZero();
+  io::load(path_, read);
+  EXPECT_EQ(read.w.bits(), in_storage(Storage::half).w.bits());
+}
+
 TEST_F(Safetensors, keeps_every_bit_of_nan_infinity_and_denormals) {
   Weights<float> weights{Matrix<float>(1, 4), Matrix<float>(0, 3)};
   weights.w << std::bit_cast<float>(0x7fc01234u), -std::numeric_limits<float>::infinity(),
@@ -258,9 +307,9 @@ TEST_F(Safetensors, refuses_every_hostile_header) {
       {R"({"__metadata__":{"k":1}})", 0, "expected a text, found a number"},
       {R"({"__metadata__":{"k":{}}})", 0, "expected a text, found an object"},
       {R"({"__metadata__":[]})", 0, "found an array"},
-      {tensor("[2]", "[0,8]", "BF16"), 8, "expected dtype F32 or F64, found BF16"},
-      {tensor("[2]", "[0,8]", "F16"), 8, "expected dtype F32 or F64, found F16"},
-      {tensor("[2]", "[0,8]", "I64"), 8, "expected dtype F32 or F64, found I64"},
+      {tensor("[2]", "[0,8]", "BF16"), 8, "expected 4 bytes for BF16 [2], found 8"},
+      {tensor("[2]", "[0,8]", "F16"), 8, "expected 4 bytes for F16 [2], found 8"},
+      {tensor("[2]", "[0,8]", "I64"), 8, "expected dtype F32, F64, BF16 or F16, found I64"},
       {tensor("2", "[0,8]"), 8, "expected an array of lengths, found a number"},
       {tensor("[2.0]", "[0,8]"), 8, "found 2.0"},
       {tensor("[-2]", "[0,8]"), 8, "found -2"},

@@ -11,6 +11,7 @@ namespace heed {
 namespace {
 
 using reference::Backwards;
+using reference::error_of;
 using reference::expect_as_exact_as_naive;
 using reference::multiply_add;
 using reference::random_matrix;
@@ -145,6 +146,63 @@ TYPED_TEST(Linear, HasTheSameBitsForAnyNumberOfWorkers) {
     const Matrix<S> expected = run(this->serial);
     EXPECT_TRUE(same_bits(run(backwards), expected));
     EXPECT_TRUE(same_bits(run(threads), expected));
+  }
+}
+
+// With every |w' - w| <= u |w| a result moves by at most u sum_k |x_k| |w_k|.
+TYPED_TEST(Linear, OfWeightsIn16BitsIsToTheBitThatOfTheRoundedOnesAndWithinWhatRoundingThemExplains) {
+  using S = TypeParam;
+  using W = Wide<S>;
+  for (const auto& [storage, u] : {std::pair(Storage::bfloat16, 0x1p-8), std::pair(Storage::half, 0x1p-11)})
+    for (const auto& [T, in, out] : shapes) {
+      SCOPED_TRACE(testing::Message() << name_of(storage) << " " << T << " x " << in << " x " << out);
+      const auto x = random_matrix<S>(T, in, "x"), w = random_matrix<S>(in, out, "w"),
+                 start = random_matrix<S>(T, out, "y");
+      Weight<S> stored = w, stored_t = transposed(w);
+      stored.store(storage), stored_t.store(storage);
+      Weight<S> rounded = stored, rounded_t = stored_t;
+      rounded.store(Storage::arithmetic), rounded_t.store(Storage::arithmetic);
+
+      Matrix<S> y = start, y_rounded = start, y_t = start, y_t_rounded = start;
+      linear(x, stored, y, this->workers);
+      linear(x, rounded, y_rounded, this->workers);
+      EXPECT_TRUE(same_bits(y, y_rounded));
+      linear_transposed(x, stored_t, y_t, this->workers);
+      linear_transposed(x, rounded_t, y_t_rounded, this->workers);
+      EXPECT_TRUE(same_bits(y_t, y_t_rounded));
+      expect_product<S>(y, start, x, static_cast<const Matrix<S>&>(rounded));
+
+      const Matrix<W> exact = multiply_add<W>(x.template cast<W>(), w.template cast<W>(), start.template cast<W>());
+      const Matrix<W> moved = multiply_add<W>(x.cwiseAbs().template cast<W>(), w.cwiseAbs().template cast<W>(),
+                                              Matrix<W>(Matrix<W>::Zero(T, out)));
+      const double in_scalar = error_of(multiply_add(x, w, start), exact), place = u * (1 + 0x1p-16);  // a double's tie
+      for (Index t = 0; t < T; ++t)
+        for (Index j = 0; j < out; ++j)
+          ASSERT_LE(std::abs(static_cast<double>(W(y(t, j)) - exact(t, j))),
+                    place * static_cast<double>(moved(t, j)) + 2 * in_scalar + 0x1p-50);
+    }
+}
+
+TYPED_TEST(Linear, OfWeightsIn16BitsHasTheSameBitsForAnyNumberOfWorkersAndTakesNothingFromTheHeap) {
+  using S = TypeParam;
+  Backwards backwards(3);
+  Workers cut(backwards);
+  for (Index T : {1, 5, 40}) {
+    const auto x = random_matrix<S>(T, 300, "x");
+    Weight<S> w = random_matrix<S>(300, 600, "w");
+    w.store(Storage::bfloat16);
+    const auto run = [&](Workers& workers, Matrix<S>& y, Matrix<S>& x_again) {
+      const std::size_t before = allocations_so_far();
+      linear(x, w, y, workers);
+      linear_transposed(y, w, x_again, workers);
+      return allocations_so_far() - before;
+    };
+    Matrix<S> y = Matrix<S>::Zero(T, 600), y_cut = y, x_again = Matrix<S>::Zero(T, 300), x_again_cut = x_again;
+    EXPECT_EQ(run(this->workers, y, x_again), 0u);
+    run(cut, y_cut, x_again_cut);
+    EXPECT_TRUE(same_bits(y_cut, y));
+    EXPECT_TRUE(same_bits(x_again_cut, x_again));
+    EXPECT_EQ(this->workers.blocks(), 1u);
   }
 }
 

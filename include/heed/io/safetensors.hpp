@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -25,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/visit.hpp"
+#include "../core/weight.hpp"
 #include "safetensors_header.hpp"
 
 namespace heed::inline HEED_ABI::io {
@@ -44,13 +45,16 @@ struct TensorFile {
   std::string path;
 
   /// The tensor as a matrix: rank 2 as it is, rank 1 as [1 x n], rank 0 as [1 x 1]. CheckpointError if it is not there, has
-  /// a higher rank or holds another type.
+  /// a higher rank or holds another type; numbers of 16 bits are widened.
   template <class Scalar>
   Matrix<Scalar> matrix(std::string_view name) const;
 
   /// Keeps a copy of any matrix, row by row.
   template <class Derived>
   void set(std::string name, const Eigen::MatrixBase<Derived>& matrix);
+  /// The same of a weight, as it is stored.
+  template <class Scalar>
+  void set(std::string name, const Weight<Scalar>& weight);
 };
 
 namespace detail {
@@ -115,59 +119,126 @@ inline std::string quoted(const std::string& where, const std::string& text) {
   return json;
 }
 
-/// A tensor to save, or to load into: where a model keeps it.
-template <class Byte>
+/// A tensor to save: where a model keeps it.
 struct Slot {
   std::string name;
   DataType type;
   std::vector<Index> shape;
-  Byte* data;
+  const std::byte* data;
   std::size_t size;  // bytes
 };
 
-template <class Byte, class Params>
-std::vector<Slot<Byte>> slots_of(Params& params) {
-  std::vector<Slot<Byte>> slots;
-  heed::visit(
-      [&](std::string_view name, Role, auto& tensor) {
-        using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-        slots.push_back({std::string(name),
-                         type_of<Scalar>(),
-                         {tensor.rows(), tensor.cols()},
-                         reinterpret_cast<Byte*>(tensor.data()),
-                         static_cast<std::size_t>(tensor.size()) * sizeof(Scalar)});
-      },
-      params);
+template <class Scalar>
+Slot slot_of(std::string name, const Matrix<Scalar>& tensor) {
+  return {std::move(name),
+          type_of<Scalar>(),
+          {tensor.rows(), tensor.cols()},
+          reinterpret_cast<const std::byte*>(tensor.data()),
+          static_cast<std::size_t>(tensor.size()) * sizeof(Scalar)};
+}
+template <class Scalar>
+Slot slot_of(std::string name, const Weight<Scalar>& tensor) {
+  if (!tensor.is_narrow()) return slot_of<Scalar>(std::move(name), static_cast<const Matrix<Scalar>&>(tensor));
+  return {std::move(name),
+          type_of<Scalar>(tensor.storage()),
+          {tensor.rows(), tensor.cols()},
+          reinterpret_cast<const std::byte*>(tensor.bits().data()),
+          static_cast<std::size_t>(tensor.bytes())};
+}
+
+inline Tensor tensor_of(const Slot& slot) {
+  return {slot.type, slot.shape, {slot.data, slot.data + slot.size}};
+}
+
+/// [rows x cols] numbers in 16 bits, as they are in a file.
+inline Matrix<std::uint16_t> bits_of(const std::vector<std::byte>& bytes, Index rows, Index cols) {
+  Matrix<std::uint16_t> bits(rows, cols);
+  if (!bytes.empty()) std::memcpy(bits.data(), bytes.data(), bytes.size());
+  return bits;
+}
+
+/// tensor = the bytes of a file: numbers of the tensor's own scalar, or of 16 bits, which are widened.
+template <class Scalar>
+void set(Matrix<Scalar>& tensor, DataType type, const std::vector<std::byte>& bytes) {
+  if (bytes.empty()) return;
+  if (type == type_of<Scalar>())
+    std::memcpy(tensor.data(), bytes.data(), bytes.size());
+  else
+    widen(storage_of(type), bits_of(bytes, tensor.rows(), tensor.cols()).data(), tensor.size(), tensor.data());
+}
+/// The same for a tensor that may be stored in 16 bits, and stays so.
+template <class Scalar>
+void set(Weight<Scalar>& tensor, DataType type, const std::vector<std::byte>& bytes) {
+  if (!tensor.is_narrow()) return set<Scalar>(static_cast<Matrix<Scalar>&>(tensor), type, bytes);
+  if (storage_of(type) == tensor.storage())
+    return tensor.set_bits(tensor.storage(), bits_of(bytes, tensor.rows(), tensor.cols()));
+  Matrix<Scalar> numbers(tensor.rows(), tensor.cols());
+  set<Scalar>(numbers, type, bytes);
+  tensor = numbers;
+}
+
+/// A tensor to load into.
+struct Target {
+  std::string name;
+  DataType type;  // of its arithmetic; numbers of 16 bits become these
+  std::vector<Index> shape;
+  std::function<void(DataType, const std::vector<std::byte>&)> set;
+
+  bool takes(const Entry& entry) const {
+    return (entry.type == type || storage_of(entry.type) != Storage::arithmetic) && entry.shape == shape;
+  }
+};
+
+template <class Params>
+std::vector<Slot> slots_of(const Params& params) {
+  std::vector<Slot> slots;
+  heed::visit([&](std::string_view name, Role, const auto& tensor) { slots.push_back(slot_of(std::string(name), tensor)); },
+              params);
   return slots;
 }
 
-/// All tensors of the file are those of the slots, by name, type and shape. Only then is anything written.
-inline void fill(const std::filesystem::path& path, const std::vector<Slot<std::byte>>& slots) {
+template <class Params>
+std::vector<Target> targets_of(Params& params) {
+  std::vector<Target> targets;
+  heed::visit(
+      [&](std::string_view name, Role, auto& tensor) {
+        using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+        targets.push_back(
+            {std::string(name),
+             type_of<Scalar>(),
+             {tensor.rows(), tensor.cols()},
+             [&tensor](DataType type, const std::vector<std::byte>& bytes) { detail::set(tensor, type, bytes); }});
+      },
+      params);
+  return targets;
+}
+
+/// All tensors of the file are those of the targets, by name, type and shape. Only then is anything written.
+inline void fill(const std::filesystem::path& path, const std::vector<Target>& targets) {
   CheckedFile file(path);
   const auto& entries = file.header().entries;
   std::set<std::string_view> names;
-  for (const auto& slot : slots) {
-    HEED_EXPECTS(CheckpointError, names.insert(slot.name).second, file.path(), ": ", slot.name,
+  for (const auto& target : targets) {
+    HEED_EXPECTS(CheckpointError, names.insert(target.name).second, file.path(), ": ", target.name,
                  ": expected the model's names to differ, found this one twice");
-    const auto found = entries.find(slot.name);
-    HEED_EXPECTS(CheckpointError, found != entries.end(), file.path(), ": ", slot.name, ": expected ",
-                 text_of(slot.type, slot.shape), ", found no such tensor");
+    const auto found = entries.find(target.name);
+    HEED_EXPECTS(CheckpointError, found != entries.end(), file.path(), ": ", target.name, ": expected ",
+                 text_of(target.type, target.shape), ", found no such tensor");
     const Entry& entry = found->second;
-    HEED_EXPECTS(CheckpointError, entry.type == slot.type && entry.shape == slot.shape, file.path(), ": ", slot.name,
-                 ": expected ", text_of(slot.type, slot.shape), ", found ", text_of(entry.type, entry.shape));
+    HEED_EXPECTS(CheckpointError, target.takes(entry), file.path(), ": ", target.name, ": expected ",
+                 text_of(target.type, target.shape), ", found ", text_of(entry.type, entry.shape));
   }
   for (const auto& [name, entry] : entries)
     HEED_EXPECTS(CheckpointError, names.contains(name), file.path(), ": ", name, ": expected no such tensor, found ",
                  text_of(entry.type, entry.shape));
 
   std::vector<std::vector<std::byte>> read;
-  for (const auto& slot : slots) read.push_back(file.bytes(entries.find(slot.name)->second));
-  for (std::size_t i = 0; i < slots.size(); ++i)
-    if (slots[i].size > 0) std::memcpy(slots[i].data, read[i].data(), slots[i].size);
+  for (const auto& target : targets) read.push_back(file.bytes(entries.find(target.name)->second));
+  for (std::size_t i = 0; i < targets.size(); ++i) targets[i].set(entries.find(targets[i].name)->second.type, read[i]);
 }
 
 /// Writes slots in order of decreasing number size, so that every tensor is aligned to its numbers.
-inline void write(const std::filesystem::path& path, std::vector<Slot<const std::byte>> slots, const Metadata& metadata) {
+inline void write(const std::filesystem::path& path, std::vector<Slot> slots, const Metadata& metadata) {
   const std::string target = path.string();
   std::stable_sort(slots.begin(), slots.end(),
                    [](const auto& a, const auto& b) { return describe(a.type).size > describe(b.type).size; });
@@ -232,14 +303,15 @@ Matrix<Scalar> TensorFile::matrix(std::string_view name) const {
   const auto found = tensors.find(name);
   HEED_EXPECTS(CheckpointError, found != tensors.end(), path, ": ", name, ": expected a tensor, found none");
   const Tensor& tensor = found->second;
-  HEED_EXPECTS(CheckpointError, tensor.type == detail::type_of<Scalar>() && tensor.shape.size() <= 2, path, ": ", name,
-               ": expected a matrix of ", detail::describe(detail::type_of<Scalar>()).name, ", found ",
+  const bool is_narrow = detail::storage_of(tensor.type) != Storage::arithmetic;
+  HEED_EXPECTS(CheckpointError, (is_narrow || tensor.type == detail::type_of<Scalar>()) && tensor.shape.size() <= 2, path,
+               ": ", name, ": expected a matrix of ", detail::describe(detail::type_of<Scalar>()).name, ", found ",
                detail::text_of(tensor.type, tensor.shape));
   const std::uint64_t bytes = detail::bytes_of(path + ": " + found->first, tensor.type, tensor.shape);
   HEED_EXPECTS(CheckpointError, tensor.bytes.size() == bytes, path, ": ", name, ": expected ", bytes, " bytes, found ",
                tensor.bytes.size());
   Matrix<Scalar> matrix(tensor.shape.size() < 2 ? 1 : tensor.shape.front(), tensor.shape.empty() ? 1 : tensor.shape.back());
-  if (bytes > 0) std::memcpy(matrix.data(), tensor.bytes.data(), tensor.bytes.size());
+  detail::set(matrix, tensor.type, tensor.bytes);
   return matrix;
 }
 
@@ -247,14 +319,18 @@ template <class Derived>
 void TensorFile::set(std::string name, const Eigen::MatrixBase<Derived>& matrix) {
   using Scalar = typename Derived::Scalar;
   const Matrix<Scalar> rows = matrix;
-  Tensor tensor{detail::type_of<Scalar>(), {rows.rows(), rows.cols()}, {}};
-  tensor.bytes.resize(static_cast<std::size_t>(rows.size()) * sizeof(Scalar));
-  if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), rows.data(), tensor.bytes.size());
-  tensors.insert_or_assign(std::move(name), std::move(tensor));
+  const detail::Slot slot = detail::slot_of(std::move(name), rows);
+  tensors.insert_or_assign(slot.name, detail::tensor_of(slot));
+}
+
+template <class Scalar>
+void TensorFile::set(std::string name, const Weight<Scalar>& weight) {
+  const detail::Slot slot = detail::slot_of(std::move(name), weight);
+  tensors.insert_or_assign(slot.name, detail::tensor_of(slot));
 }
 
 /// Everything a file holds. CheckpointError, naming file, tensor, expected and found, if it is not a whole safetensors file
-/// of F32 and F64 tensors.
+/// of F32, F64, BF16 and F16 tensors.
 inline TensorFile read_safetensors(const std::filesystem::path& path) {
   detail::CheckedFile file(path);
   TensorFile result{file.header().metadata, {}, file.path()};
@@ -271,23 +347,25 @@ inline Metadata read_metadata(const std::filesystem::path& path) {
 /// Writes `path.partial` and renames it to `path`, so that a write cut short leaves the file that was there. One writer per
 /// path. CheckpointError if the tensors are not what their shapes say, a name is not UTF-8, or the file cannot be written.
 inline void write_safetensors(const std::filesystem::path& path, const TensorFile& file) {
-  std::vector<detail::Slot<const std::byte>> slots;
+  std::vector<detail::Slot> slots;
   for (const auto& [name, tensor] : file.tensors)
     slots.push_back({name, tensor.type, tensor.shape, tensor.bytes.data(), tensor.bytes.size()});
   detail::write(path, std::move(slots), file.metadata);
 }
 
-/// Saves every tensor that `visit(f, params)` names, as [rows x cols] under its name. Writes as write_safetensors does.
+/// Saves every tensor that `visit(f, params)` names, as [rows x cols] under its name and as it is stored: weights in 16
+/// bits as BF16 or F16. Writes as write_safetensors does.
 template <class Params>
 void save(const std::filesystem::path& path, const Params& params, const Metadata& metadata = {}) {
-  detail::write(path, detail::slots_of<const std::byte>(params), metadata);
+  detail::write(path, detail::slots_of(params), metadata);
 }
 
 /// Loads every tensor that `visit(f, params)` names. The file must hold these tensors and no others, each of the same type
-/// and shape; otherwise CheckpointError names file, tensor, expected and found, and params are as they were.
+/// and shape; otherwise CheckpointError names file, tensor, expected and found, and params are as they were. BF16 and F16
+/// are taken too, widened; and what is loaded into weights that are stored in 16 bits is rounded to those.
 template <class Params>
 void load(const std::filesystem::path& path, Params&& params) {
-  detail::fill(path, detail::slots_of<std::byte>(params));
+  detail::fill(path, detail::targets_of(params));
 }
 
 }  // namespace heed::inline HEED_ABI::io

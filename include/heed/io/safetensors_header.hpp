@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/matrix.hpp"
+#include "../core/storage.hpp"
 
 static_assert(std::endian::native == std::endian::little,
               "heed: tensor files are read and written on little-endian machines");
@@ -28,7 +28,7 @@ static_assert(std::endian::native == std::endian::little,
 namespace heed::inline HEED_ABI::io {
 
 /// How the numbers of a tensor are stored. Other types of the format are refused by name.
-enum class DataType { f32, f64 };
+enum class DataType { f32, f64, bf16, f16 };
 
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
@@ -44,17 +44,29 @@ struct TypeName {
   std::string_view name;
   std::uint64_t size;  // bytes of one number
 };
-inline constexpr std::array<TypeName, 2> type_names{{{DataType::f32, "F32", 4}, {DataType::f64, "F64", 8}}};
+inline constexpr std::array<TypeName, 4> type_names{{{DataType::f32, "F32", 4},
+                                                     {DataType::f64, "F64", 8},
+                                                     {DataType::bf16, "BF16", 2},
+                                                     {DataType::f16, "F16", 2}}};  // by number
 
 inline const TypeName& describe(DataType type) {
-  return type_names[type == DataType::f32 ? 0 : 1];
+  return type_names[static_cast<std::size_t>(type)];
 }
 
 template <class Scalar>
 constexpr DataType type_of() {
   static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>,
-                "heed: tensors are float or double so far");
+                "heed: tensors are float or double; what they are stored in is a Storage");
   return std::is_same_v<Scalar, float> ? DataType::f32 : DataType::f64;
+}
+template <class Scalar>
+constexpr DataType type_of(Storage storage) {
+  if (storage == Storage::bfloat16) return DataType::bf16;
+  return storage == Storage::half ? DataType::f16 : type_of<Scalar>();
+}
+constexpr Storage storage_of(DataType type) {
+  if (type == DataType::bf16) return Storage::bfloat16;
+  return type == DataType::f16 ? Storage::half : Storage::arithmetic;
 }
 
 /// "F32 [3 x 4]"
@@ -177,7 +189,8 @@ class HeaderReader {
     } else if (place_ == Place::type) {
       const auto found =
           std::find_if(type_names.begin(), type_names.end(), [&](const TypeName& t) { return t.name == text; });
-      HEED_EXPECTS(CheckpointError, found != type_names.end(), where(), ": expected dtype F32 or F64, found ", text);
+      HEED_EXPECTS(CheckpointError, found != type_names.end(), where(), ": expected dtype F32, F64, BF16 or F16, found ",
+                   text);
       entry_.type = found->type;
       place_ = Place::entry;
     } else {

@@ -11,7 +11,6 @@
 
 #include <array>
 
-#include "../core/precision.hpp"
 #include "../mixers/any_mixer.hpp"
 #include "any_feed_forward.hpp"
 #include "any_norm.hpp"
@@ -67,9 +66,8 @@ BlockChoice<BlockType> choose_block(typename BlockType::Config config = {}) {
   return {std::move(config)};
 }
 
-template <class ScalarOrPrecision>
-class DynamicStack : public detail::AnyLayers<typename PrecisionOf<ScalarOrPrecision>::Arithmetic> {
-  using Scalar = typename PrecisionOf<ScalarOrPrecision>::Arithmetic;
+template <class Scalar>
+class DynamicStack : public detail::AnyLayers<Scalar> {
   using Base = detail::AnyLayers<Scalar>;
 
  public:

@@ -131,6 +131,8 @@ std::string inspect(const Layered<Scalar, Kinds...>& model, const InspectOptions
   }
   layers.add({"all", "", "", grouped(parameters), grouped(sum.per_position * bytes), grouped(sum.per_state * bytes)});
   text += layers.text(3) + "\n";
+  if (model.weight_bytes() != parameters * bytes)
+    text += grouped(model.weight_bytes()) + " bytes of weights: projections in 16 bits\n\n";
 
   detail::TextTable plan({"positions", "cache bytes of one sequence, one checkpoint", "FLOPs of the next token"});
   for (const Index positions : options.positions)

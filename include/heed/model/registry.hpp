@@ -138,8 +138,7 @@ class Registry {
     return {all.sizes, std::move(layers)};
   }
   /// What `stack` would build the model from. ConfigError if a component of it has no name here.
-  template <class ScalarOrPrecision>
-  Description described(const DynamicStack<ScalarOrPrecision>& model) const {
+  Description described(const DynamicStack<Scalar>& model) const {
     const Shape& shape = model.shape();
     detail::StackDescription all{.sizes = {.width = shape.width,
                                            .heads = shape.heads.count,

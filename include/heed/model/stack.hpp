@@ -3,7 +3,6 @@
 //   Stack<float, Block<StandardAttention>, Repeat<4, Block<ResidualValueAttention>>, Block<ScoreReuseAttention>>
 #pragma once
 
-#include "../core/precision.hpp"
 #include "layered.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -79,15 +78,14 @@ struct layered_of<Scalar, signals<Kinds...>> {
 
 }  // namespace detail
 
-template <class ScalarOrPrecision, class... Layers>
+template <class Scalar, class... Layers>
 class Stack : private detail::WiringCheck<first_unwired(detail::LayerList<Layers...>::layer_signals).layer,
                                           first_unwired(detail::LayerList<Layers...>::layer_signals).tap>,
-              public detail::layered_of<typename PrecisionOf<ScalarOrPrecision>::Arithmetic,
-                                        typename detail::LayerList<Layers...>::Kinds>::type {
+              public detail::layered_of<Scalar, typename detail::LayerList<Layers...>::Kinds>::type {
   static_assert((detail::repeatable<Layers> && ...), "heed: Repeat<n, Layer> needs n >= 0");
 
   using list = detail::LayerList<Layers...>;
-  using layered = detail::layered_of<typename PrecisionOf<ScalarOrPrecision>::Arithmetic, typename list::Kinds>;
+  using layered = detail::layered_of<Scalar, typename list::Kinds>;
 
   static typename layered::configs default_configs() {
     typename layered::configs configs;
