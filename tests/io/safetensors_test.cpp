@@ -118,7 +118,7 @@ TEST_F(Safetensors, loads_what_was_saved_in_both_scalars) {
 
 /// One weight that can be stored in 16 bits beside a norm that cannot.
 struct Narrowable {
-  Weight<float> w;
+  heed::Weight<float> w;
   Matrix<float> norm;
 
   template <class F, class... P>
@@ -127,7 +127,7 @@ struct Narrowable {
     f("norm", Role::norm, p.norm...);
   }
 };
-Narrowable in_storage(Storage storage) {
+Narrowable in_storage(heed::Storage storage) {
   const auto weights = some_weights<float>();
   Narrowable params{weights.w, weights.norm};
   params.w.store(storage);
@@ -135,34 +135,34 @@ Narrowable in_storage(Storage storage) {
 }
 
 TEST_F(Safetensors, saves_weights_of_16_bits_as_they_are_and_loads_them_into_any_storage) {
-  for (const Storage saved : {Storage::bfloat16, Storage::half}) {
+  for (const heed::Storage saved : {heed::Storage::bfloat16, heed::Storage::half}) {
     io::save(path_, in_storage(saved));
     const io::TensorFile file = io::read_safetensors(path_);
-    EXPECT_EQ(file.tensors.at("w").type, saved == Storage::bfloat16 ? io::DataType::bf16 : io::DataType::f16);
+    EXPECT_EQ(file.tensors.at("w").type, saved == heed::Storage::bfloat16 ? io::DataType::bf16 : io::DataType::f16);
     EXPECT_EQ(file.tensors.at("w").bytes.size(), 2u * 15);
     EXPECT_EQ(file.tensors.at("norm").type, io::DataType::f32);
 
     Narrowable widened = in_storage(saved);
-    widened.w.store(Storage::arithmetic);
+    widened.w.store(heed::Storage::arithmetic);
     EXPECT_EQ(file.matrix<float>("w"), static_cast<const Matrix<float>&>(widened.w));
-    for (const Storage into : {Storage::arithmetic, Storage::bfloat16, Storage::half}) {
+    for (const heed::Storage into : {heed::Storage::arithmetic, heed::Storage::bfloat16, heed::Storage::half}) {
       Narrowable read = in_storage(into), expected = widened;
       read.w.setZero();
       io::load(path_, read);
       expected.w.store(into);
       EXPECT_EQ(read.w.storage(), into);
-      read.w.store(Storage::arithmetic), expected.w.store(Storage::arithmetic);
+      read.w.store(heed::Storage::arithmetic), expected.w.store(heed::Storage::arithmetic);
       EXPECT_EQ(static_cast<const Matrix<float>&>(read.w), static_cast<const Matrix<float>&>(expected.w));
     }
   }
 }
 
 TEST_F(Safetensors, rounds_float_weights_that_are_loaded_into_weights_of_16_bits) {
-  io::save(path_, in_storage(Storage::arithmetic));
-  Narrowable read = in_storage(Storage::half);
+  io::save(path_, in_storage(heed::Storage::arithmetic));
+  Narrowable read = in_storage(heed::Storage::half);
   read.w.setZero();
   io::load(path_, read);
-  EXPECT_EQ(read.w.bits(), in_storage(Storage::half).w.bits());
+  EXPECT_EQ(read.w.bits(), in_storage(heed::Storage::half).w.bits());
 }
 
 TEST_F(Safetensors, keeps_every_bit_of_nan_infinity_and_denormals) {
