@@ -163,7 +163,7 @@ TEST(BadInput, AGradientOfAnotherShapeIsRefused) {
 }
 
 TEST(BadInput, GradientsOfAnotherModelAreRefused) {
-  expect_refused_by_tape("backward: expected a tape and gradients that this model has made, found another model's",
+  expect_refused_by_tape("gradients: expected those that this model has made, found another model's",
                          [](const Model& model, Model::Tape& tape, Model::Params&) {
                            auto wider = config;
                            wider.hidden = 16;
