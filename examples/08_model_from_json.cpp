@@ -17,7 +17,7 @@ heed::Matrix<float> output(const Model& model) {
 int main() {
   auto registry = heed::standard_registry<float>();
   registry.add<app::GatedValueAttention>("app.gated_value");
-  Model model = Model::build(heed::io::read_config("07_model_from_json.json"), registry);
+  Model model = Model::build(heed::io::read_config("08_model_from_json.json"), registry);
   model.initialise(/*seed=*/1);
   std::cout << heed::inspect(model, {.positions = {4096}}) << "\n";
 
