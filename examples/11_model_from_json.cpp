@@ -17,12 +17,12 @@ heed::Matrix<float> output(const Model& model) {
 int main() {
   auto registry = heed::standard_registry<float>();
   registry.add<app::GatedValueAttention>("app.gated_value");
-  Model model = Model::build(heed::io::read_config("08_model_from_json.json"), registry);
+  Model model = Model::build(heed::io::read_config("11_model_from_json.json"), registry);
   model.initialise(/*seed=*/1);
   std::cout << heed::inspect(model, {.positions = {4096}}) << "\n";
 
-  heed::io::save_model("07_model.safetensors", model, registry);  // what it is, and its weights
-  const Model loaded = heed::io::load_model<Model>("07_model.safetensors", registry);
+  heed::io::save_model("11_model.safetensors", model, registry);  // what it is, and its weights
+  const Model loaded = heed::io::load_model<Model>("11_model.safetensors", registry);
   std::cout << "loaded, it gives the same rows: " << std::boolalpha << (output(loaded) == output(model)) << "\n";
   std::cout << heed::io::config_text(registry.described(loaded)) << "\n";
 
