@@ -136,7 +136,7 @@ TEST_P(CacheStorage, IsNotForTraining) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, CacheStorage, ::testing::Values(Storage::bfloat16, Storage::half),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+                         [](const auto& chosen) { return std::string(name_of(chosen.param)); });
 
 }  // namespace
 }  // namespace heed
