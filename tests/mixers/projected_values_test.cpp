@@ -18,7 +18,7 @@ TEST(ProjectedValues, HoldTheContractWhereALayerAboveReadsThem) {
 TEST(ProjectedValues, CacheTheirRows) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(ProjectedValues::plan(shape, {}).per_position, 8);
-  EXPECT_EQ((cache_bytes(ProjectedValues::Cache<double>(shape, {}, {{10, 20}}))), 30 * 8 * 8);
+  EXPECT_EQ((cache_bytes(ProjectedValues::Cache<double>(shape, ProjectedValues::Config{}, {{10, 20}}))), 30 * 8 * 8);
 }
 
 }  // namespace

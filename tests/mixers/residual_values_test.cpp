@@ -87,7 +87,8 @@ TEST(ResidualValues, LearnTwoCoefficientsALayerAndNoMore) {
 TEST(ResidualValues, CacheTheMixedRowsAndNothingElse) {
   const Shape shape = Sizes{.width = 12, .heads = 6, .kv_heads = 2, .head_width = 4}.shape();
   EXPECT_EQ(ResidualValues<Fixed>::plan(shape, {}).per_position, 8);
-  EXPECT_EQ((cache_bytes(ResidualValues<Fixed>::Cache<double>(shape, {}, {{10, 20}}))), 30 * 8 * 8);
+  EXPECT_EQ((cache_bytes(ResidualValues<Fixed>::Cache<double>(shape, ResidualValues<Fixed>::Config{}, {{10, 20}}))),
+            30 * 8 * 8);
 }
 
 }  // namespace
