@@ -191,10 +191,10 @@ TYPED_TEST(Linear, OfWeightsIn16BitsHasTheSameBitsForAnyNumberOfWorkersAndTakesN
     const auto x = random_matrix<S>(T, 300, "x");
     Weight<S> w = random_matrix<S>(300, 600, "w");
     w.store(Storage::bfloat16);
-    const auto run = [&](Workers& workers, Matrix<S>& y, Matrix<S>& x_again) {
+    const auto run = [&](Workers& who, Matrix<S>& y, Matrix<S>& x_again) {
       const std::size_t before = allocations_so_far();
-      linear(x, w, y, workers);
-      linear_transposed(y, w, x_again, workers);
+      linear(x, w, y, who);
+      linear_transposed(y, w, x_again, who);
       return allocations_so_far() - before;
     };
     Matrix<S> y = Matrix<S>::Zero(T, 600), y_cut = y, x_again = Matrix<S>::Zero(T, 300), x_again_cut = x_again;
