@@ -198,12 +198,14 @@ void attend_backward_views(View<Scalar> q, View<Scalar> k, View<Scalar> v, const
   });
 }
 
+/// A type, not a function, so that the sentence comes before the errors that follow from its cause.
 template <class Scalar, class... Others>
-void expects_one_scalar() {
+struct OneScalar {
   static_assert(std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>,
                 "heed: attend computes in float or double");
   static_assert((std::is_same_v<Scalar, Others> && ...), "heed: attend takes q, k, v and y of one scalar type");
-}
+  using type = Scalar;
+};
 
 }  // namespace detail
 
@@ -215,8 +217,8 @@ void expects_one_scalar() {
 template <class Q, class K, class V, class Y>
 void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
                  const AttendOptions& options, const Eigen::MatrixBase<Y>& y, Workers& workers) {
-  using Scalar = typename Q::Scalar;
-  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar, typename Y::Scalar>();
+  using Scalar =
+      typename detail::OneScalar<typename Q::Scalar, typename K::Scalar, typename V::Scalar, typename Y::Scalar>::type;
   detail::attend_views<Scalar>(view_of(q), view_of(k), view_of(v), options, mutable_view_of(y), nullptr, workers);
 }
 
@@ -244,8 +246,7 @@ Matrix<typename Q::Scalar> attend(const Eigen::MatrixBase<Q>& q, const Eigen::Ma
 template <class Q, class K, class V>
 void attend_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase<K>& k, const Eigen::MatrixBase<V>& v,
                  const AttendOptions& options, Attended<typename Q::Scalar>& out, Workers& workers) {
-  using Scalar = typename Q::Scalar;
-  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar>();
+  using Scalar = typename detail::OneScalar<typename Q::Scalar, typename K::Scalar, typename V::Scalar>::type;
   const auto shape = detail::expects_attendable<Scalar>(view_of(q), view_of(k), view_of(v), options);
   out.y.resize(q.rows(), shape.heads * shape.value_width);
   out.log_sum_exp.resize(q.rows(), shape.heads);
@@ -271,8 +272,8 @@ void attend_backward_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase
                           const AttendOptions& options, const Attended<typename Q::Scalar>& forward,
                           const Eigen::MatrixBase<D>& d_y, AttendGradients<typename Q::Scalar>& gradients,
                           Workers& workers) {
-  using Scalar = typename Q::Scalar;
-  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar, typename D::Scalar>();
+  using Scalar =
+      typename detail::OneScalar<typename Q::Scalar, typename K::Scalar, typename V::Scalar, typename D::Scalar>::type;
   detail::attend_backward_views<Scalar>(view_of(q), view_of(k), view_of(v), options, forward, view_of(d_y), nullptr,
                                         gradients, workers);
 }
@@ -283,8 +284,7 @@ void attend_backward_into(const Eigen::MatrixBase<Q>& q, const Eigen::MatrixBase
                           const AttendOptions& options, const Attended<typename Q::Scalar>& forward,
                           const Attended<typename Q::Scalar>& d_forward, AttendGradients<typename Q::Scalar>& gradients,
                           Workers& workers) {
-  using Scalar = typename Q::Scalar;
-  detail::expects_one_scalar<Scalar, typename K::Scalar, typename V::Scalar>();
+  using Scalar = typename detail::OneScalar<typename Q::Scalar, typename K::Scalar, typename V::Scalar>::type;
   detail::attend_backward_views<Scalar>(view_of(q), view_of(k), view_of(v), options, forward, view_of(d_forward.y),
                                         &d_forward.log_sum_exp, gradients, workers);
 }
