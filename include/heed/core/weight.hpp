@@ -47,7 +47,7 @@ class Weight : public Matrix<Scalar> {
   Index bytes() const { return size() * bytes_of<Scalar>(storage_); }
 
   using Matrix<Scalar>::setZero;
-  Weight& setZero() {
+  Weight& setZero() {  // NOLINT(readability-identifier-naming): Eigen's name
     Matrix<Scalar>::setZero();
     bits_.setZero();  // zero in every storage
     return *this;

@@ -32,7 +32,7 @@ namespace detail {
 inline std::uint64_t checksum(std::span<const std::byte> bytes) {
   std::uint64_t sum = 14695981039346656037u;
   for (std::size_t at = 0; at + 8 <= bytes.size(); at += 8) {
-    std::uint64_t word;
+    std::uint64_t word = 0;
     std::memcpy(&word, bytes.data() + at, 8);
     sum = (sum ^ word) * 1099511628211u;
   }
@@ -88,7 +88,7 @@ class BlobReader {
     return taken;
   }
   std::uint64_t number(std::string_view what) {
-    std::uint64_t value;
+    std::uint64_t value = 0;
     std::memcpy(&value, bytes(sizeof value, what).data(), sizeof value);
     return value;
   }
