@@ -151,8 +151,9 @@ TYPED_TEST_SUITE(SelectiveScan, Scalars);
 TYPED_TEST(SelectiveScan, EqualsItsStepsAndAddsTheirGradientForAnyChunk) {
   using Scalar = TypeParam;
   using W = Wide<Scalar>;
-  for (const Sizes sizes : {Sizes{1, 1, 1}, Sizes{1, 33, 7}, Sizes{7, 6, 4, 2}, Sizes{9, 70, 3}, Sizes{33, 39, 5, 3},
-                            Sizes{70, 5, 16}, Sizes{4, 130, 2}}) {
+  for (const Sizes sizes :
+       {Sizes{1, 1, 1}, Sizes{1, 33, 7}, Sizes{1, 64, 16}, Sizes{7, 6, 4, 2}, Sizes{9, 70, 3}, Sizes{33, 39, 5, 3},
+        Sizes{70, 5, 16}, Sizes{4, 130, 2}, Sizes{31, 17, 15}, Sizes{32, 16, 17}, Sizes{65, 129, 31}}) {
     const Case<Scalar> at(sizes);
     const Sequences rows({sizes.T});
     const Matrix<Scalar> d_y = random_matrix<Scalar>(sizes.T, sizes.C, "d_y");
@@ -186,27 +187,28 @@ TYPED_TEST(SelectiveScan, EqualsItsStepsAndAddsTheirGradientForAnyChunk) {
 
 TYPED_TEST(SelectiveScan, InCallsWithCarriedStateHasTheBitsOfTheWhole) {
   using Scalar = TypeParam;
-  const Sizes sizes{29, 35, 5};
-  const Case<Scalar> at(sizes);
-  States<Scalar> whole_after(1, sizes, "whole");
-  const Matrix<Scalar> whole = forward<Scalar>(at, Sequences({sizes.T}), 8, {.after = whole_after.after()});
-  Workers workers;
-  for (const std::vector<Index>& calls : {std::vector<Index>(29, 1), {3, 0, 1, 17, 8}, {0, 28, 1}}) {
-    States<Scalar> carried(1, sizes, "after"), next(1, sizes, "next");
-    Matrix<Scalar> y(sizes.T, sizes.C);
-    Index begin = 0;
-    bool in_place = true;
-    for (const Index rows : calls) {
-      SelectiveScanStates<Scalar> states{.before = carried.before(), .after = in_place ? carried.after() : next.after()};
-      if (begin == 0) states.before = {};
-      selective_scan(at.inputs(begin, rows, 8), Sequences({rows}), states, rows_of(mutable_view_of(y), begin, rows),
-                     workers);
-      if (!in_place) carried.all[0] = next.all[0];
-      begin += rows;
-      in_place = !in_place;
+  for (const Sizes sizes : {Sizes{69, 35, 5}, Sizes{69, 64, 16}}) {
+    const Case<Scalar> at(sizes);
+    States<Scalar> whole_after(1, sizes, "whole");
+    const Matrix<Scalar> whole = forward<Scalar>(at, Sequences({sizes.T}), 8, {.after = whole_after.after()});
+    Workers workers;
+    for (const std::vector<Index>& calls : {std::vector<Index>(69, 1), {3, 0, 1, 57, 8}, {0, 68, 1}}) {
+      States<Scalar> carried(1, sizes, "after"), next(1, sizes, "next");
+      Matrix<Scalar> y(sizes.T, sizes.C);
+      Index begin = 0;
+      bool in_place = true;
+      for (const Index rows : calls) {
+        SelectiveScanStates<Scalar> states{.before = carried.before(), .after = in_place ? carried.after() : next.after()};
+        if (begin == 0) states.before = {};
+        selective_scan(at.inputs(begin, rows, 8), Sequences({rows}), states, rows_of(mutable_view_of(y), begin, rows),
+                       workers);
+        if (!in_place) carried.all[0] = next.all[0];
+        begin += rows;
+        in_place = !in_place;
+      }
+      EXPECT_TRUE(same_bits(y, whole));
+      EXPECT_TRUE(same_bits(carried.all[0], whole_after.all[0]));
     }
-    EXPECT_TRUE(same_bits(y, whole));
-    EXPECT_TRUE(same_bits(carried.all[0], whole_after.all[0]));
   }
 }
 

@@ -74,7 +74,9 @@ template <class Scalar>
 std::size_t selective_scan_job_bytes(Index rows, Index chunk, Index C, Index N) {
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
   const Index Q = (std::min)(rows, chunk), w = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_channels));
-  return bytes((Q + 1) * N * w) + bytes(Q * N * w) + 3 * bytes(N * w) + 7 * bytes(w);  // of backward: forward takes less
+  const std::size_t forward = 3 * bytes((std::min)(rows, detail::scan_tile_rows) * w) + 2 * bytes(N * w);
+  const std::size_t backward = bytes((Q + 1) * N * w) + bytes(Q * N * w) + 3 * bytes(N * w) + 7 * bytes(w);
+  return (std::max)(forward, backward);
 }
 
 namespace detail {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "../../core/arena.hpp"
 #include "../lanes.hpp"
@@ -50,29 +51,97 @@ void copy_rows(Scalar* to, Index to_row, const Scalar* from, Index from_row, Ind
   for (Index i = 0; i < rows; ++i) std::copy_n(from + i * from_row, width, to + i * to_row);
 }
 
-// h_n <- exp(dt a_n) h_n + dt x b_n,   y = d x + sum_n c_n h_n       for one row; `before` and h may be the same.
+/// e^(dt a) for dt a <= 0: of the lanes `step`, which are dt times `scale`, and a. In float with SIMD as a power of two,
+/// exactly 1 where dt is zero and exactly 0 where it would be too small to be a normal number:
+///   2^x = 2^n 2^r,   n = x rounded,   2^r = 1 + r P(r) for |r| <= 1/2 to 0.8 eps
 template <class Scalar>
-void scan_row(const ScanBlock<Scalar>& in, Index t, const Scalar* a, Index a_row, const Scalar* before, Index before_row,
-              Scalar* h, Index h_row, Scalar* dt_x, Scalar* y) {
-  const Index w = in.x.cols(), N = in.a.rows();
-  const Scalar* x = in.x.data() + t * in.x.outerStride();
-  const Scalar* dt = in.dt.data() + t * in.dt.outerStride();
-  const Scalar* b = in.b.data() + t * in.b.outerStride();
-  const Scalar* c = in.c.data() + t * in.c.outerStride();
-  const auto product = [](auto p, auto q) { return p * q; };
-  transform(w, dt_x, product, dt, x);
-  transform(w, y, product, in.d, x);
-  for (Index n = 0; n < N; ++n) {
-    const Scalar* a_n = a + n * a_row;
-    const Scalar* before_n = before + n * before_row;
-    Scalar* h_n = h + n * h_row;
-    const auto b_n = Lanes<Scalar>::all(b[n]);
-    const auto step = [&](auto dt_i, auto a_i, auto h_i, auto dt_x_i) {
-      return multiply_add(exponential(dt_i * a_i), h_i, dt_x_i * b_n);
-    };
-    transform(w, h_n, step, dt, a_n, before_n, dt_x);
-    add_scaled(y, c[n], h_n, w);
+struct ScanDecay {
+  static constexpr bool in_powers_of_two = sizeof(Scalar) == 4 && full_width<Scalar> > 1;
+  static constexpr double log2_e = 1.44269504088896340736;
+  static constexpr Scalar scale = static_cast<Scalar>(in_powers_of_two ? log2_e : 1.0);
+
+  static Lanes<Scalar> of(Lanes<Scalar> step, Lanes<Scalar> a) {
+    if constexpr (!in_powers_of_two)
+      return exponential(step * a);
+    else
+      return power_of_two(step * a);
   }
+
+ private:
+  static Lanes<Scalar> power_of_two(Lanes<Scalar> x) {
+    using Packet = Lanes<Scalar>;
+    using Integers = typename Eigen::internal::unpacket_traits<typename Packet::Packet>::integer_packet;
+    const auto constant = [](double value) { return Packet::all(static_cast<Scalar>(value)); };
+    // Added to it, x is rounded to n, and the lowest bits of the sum are n + 126. Shifted to the place of the exponent they
+    // are 2^(n-1), and exactly zero for the least n; the other factor 2 is in the polynomial.
+    const Packet rounding = constant(12582912.0 + 126.0);
+    const Packet near = maximum(x, constant(-126.0));
+    const Packet shifted = near + rounding;
+    const Packet r = near - (shifted - rounding);
+    Packet twice = multiply_add(constant(2 * 0.0013264728998618), r, constant(2 * 0.0096715143109669));
+    twice = multiply_add(twice, r, constant(2 * 0.05550733754256));
+    twice = multiply_add(twice, r, constant(2 * 0.24022242059741));
+    twice = multiply_add(twice, r, constant(2 * 0.69314697758364));
+    twice = multiply_add(twice, r, constant(2.0));
+    const auto half_power = Eigen::internal::plogical_shift_left<23>(Eigen::internal::preinterpret<Integers>(shifted.raw));
+    return twice * Packet{Eigen::internal::preinterpret<typename Packet::Packet>(half_power)};
+  }
+};
+
+/// Rows that are `apart` from each other.
+template <class Scalar>
+struct ScanRows {
+  const Scalar* first;
+  Index apart;
+
+  const Scalar* operator[](Index i) const { return first + i * apart; }
+  ScanRows from(Index column) const { return {first + column, apart}; }
+};
+
+/// Some rows of one packet of channels. Rows of step, dt_x and y are `row` apart.
+template <class Scalar>
+struct ScanStrip {
+  Index rows;
+  const Scalar* step;  // [rows x lanes]  dt ScanDecay::scale
+  const Scalar* dt_x;  // [rows x lanes]
+  Scalar* y;           // [rows x lanes]  added to
+  Index row;
+  ScanRows<Scalar> a;       // [N x lanes]
+  ScanRows<Scalar> b;       // [rows x N]
+  ScanRows<Scalar> c;       // [rows x N]
+  ScanRows<Scalar> before;  // [N x lanes]
+  Scalar* after;            // [N x lanes], rows as far apart as those of before; may be before
+};
+
+// Few enough that the states stay in registers, beside what a step needs.
+template <class Scalar>
+inline constexpr int scan_states_at_once = sizeof(Scalar) == 4 ? EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS / 2 : 4;
+
+// h_n <- exp(dt a_n) h_n + dt x b_n,   y += sum_n c_n h_n        for the states n0 + n
+template <class Scalar, Index... n>
+void scan_states(std::integer_sequence<Index, n...>, const ScanStrip<Scalar>& at, Index n0) {
+  using Packet = Lanes<Scalar>;
+  Packet h[] = {Packet::load(at.before[n0 + n])...};
+  for (Index t = 0; t < at.rows; ++t) {
+    const Packet step = Packet::load(at.step + t * at.row), dt_x = Packet::load(at.dt_x + t * at.row);
+    const Scalar* b = at.b[t] + n0;
+    const Scalar* c = at.c[t] + n0;
+    Packet y = Packet::load(at.y + t * at.row);
+    const auto advance = [&](Index i) {
+      h[i] = multiply_add(ScanDecay<Scalar>::of(step, Packet::load(at.a[n0 + i])), h[i], dt_x * Packet::all(b[i]));
+      y = multiply_add(Packet::all(c[i]), h[i], y);
+    };
+    (advance(n), ...);
+    y.store(at.y + t * at.row);
+  }
+  (h[n].store(at.after + (n0 + n) * at.before.apart), ...);
+}
+
+// f(states, n0) for all N states, as many at once as there are; the rest by halves.
+template <int states, class F>
+void in_blocks_of_states(Index N, Index n0, F&& f) {
+  for (; n0 + states <= N; n0 += states) f(std::make_integer_sequence<Index, states>(), n0);
+  if constexpr (states > 1) in_blocks_of_states<states / 2>(N, n0, f);
 }
 
 /// Without rows the state stays what it was.
@@ -83,35 +152,70 @@ void scan_no_rows(const ScanBlockStates<Scalar>& states, Index N, Index w) {
   for (Index n = 0; n < N; ++n) std::fill_n(states.after + n * states.row, w, Scalar(0));
 }
 
+// Of a tile: what is copied of x and dt, and y, stay near while the states pass over them one packet of channels after
+// another.
+inline constexpr Index scan_tile_rows = 32;
+
 /// The rows of a sequence, one or more. y is assigned. Several rows work on copies of a and h, whose rows touch: where C is
 /// a power of two, rows C apart fall on the same few places of a cache.
 template <class Scalar>
 void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<Scalar>& states, MutableView<Scalar> y,
                Arena& scratch) {
-  const Index T = in.x.rows(), w = in.x.cols(), N = in.a.rows(), a_row = in.a.outerStride();
-  const bool in_place = T == 1 && states.before != nullptr && states.after != nullptr;
-  Scalar* dt_x = scratch.take<Scalar>(w);  // [1 x w]
-  if (in_place)
-    return scan_row(in, Index(0), in.a.data(), a_row, states.before, states.row, states.after, states.row, dt_x, y.data());
-
-  Scalar* h = scratch.take_zeroed<Scalar>(N * w);  // [N x w]
-  Scalar* a = scratch.take<Scalar>(N * w);         // [N x w]
-  if (states.before != nullptr) copy_rows(h, w, states.before, states.row, N, w);
-  copy_rows(a, w, in.a.data(), a_row, N, w);
-  Scalar* kept = states.kept;
-  for (Index t = 0; t < T; ++t) {
-    if (kept != nullptr && t > 0 && t % chunk == 0) {
-      copy_rows(kept, states.row, h, w, N, w);
-      kept += N * states.row;
-    }
-    if (t + rows_ahead < T) {
-      prefetch_row(in.x, t + rows_ahead);
-      prefetch_row(in.dt, t + rows_ahead);
-      prefetch_row(y, t + rows_ahead);
-    }
-    scan_row(in, t, a, w, h, w, h, w, dt_x, y.data() + t * y.outerStride());
+  const Index T = in.x.rows(), w = in.x.cols(), N = in.a.rows(), W = whole_lanes<Scalar>(w);
+  const Index tile = (std::min)(T, scan_tile_rows);
+  const bool in_place = T == 1 && w == W && states.before != nullptr && states.after != nullptr;
+  Scalar* step = scratch.take_zeroed<Scalar>(tile * W);  // [tile x W]
+  Scalar* dt_x = scratch.take_zeroed<Scalar>(tile * W);  // [tile x W]
+  Scalar* sums = scratch.take_zeroed<Scalar>(tile * W);  // [tile x W]  rows of y
+  ScanRows<Scalar> a{in.a.data(), in.a.outerStride()}, before{states.before, states.row};
+  Scalar* h = states.after;
+  if (!in_place) {
+    Scalar* own_a = scratch.take_zeroed<Scalar>(N * W);  // [N x W]
+    h = scratch.take_zeroed<Scalar>(N * W);              // [N x W]
+    copy_rows(own_a, W, a.first, a.apart, N, w);
+    if (states.before != nullptr) copy_rows(h, W, states.before, states.row, N, w);
+    a = {own_a, W}, before = {h, W};
   }
-  if (states.after != nullptr) copy_rows(states.after, states.row, h, w, N, w);
+
+  const auto row = [](const auto& view, Index t) { return view.data() + t * view.outerStride(); };
+  const auto product = [](auto p, auto q) { return p * q; };
+  const auto scaled = [](auto dt) { return ScanDecay<Scalar>::scale * dt; };
+  Scalar* kept = states.kept;
+  Index rows = 0;
+  for (Index begin = 0; begin < T; begin += rows) {
+    rows = (std::min)(tile, T - begin);
+    if (kept != nullptr) {
+      rows = (std::min)(rows, chunk - begin % chunk);
+      if (begin > 0 && begin % chunk == 0) {
+        copy_rows(kept, states.row, h, W, N, w);
+        kept += N * states.row;
+      }
+    }
+    for (Index t = 0; t < rows; ++t) {
+      if (begin + t + rows_ahead < T) {
+        prefetch_row(in.x, begin + t + rows_ahead);
+        prefetch_row(in.dt, begin + t + rows_ahead);
+      }
+      transform(w, step + t * W, scaled, row(in.dt, begin + t));
+      transform(w, dt_x + t * W, product, row(in.dt, begin + t), row(in.x, begin + t));
+      transform(w, sums + t * W, product, in.d, row(in.x, begin + t));
+    }
+    for (Index i = 0; i < W; i += full_width<Scalar>) {
+      const ScanStrip<Scalar> strip{.rows = rows,
+                                    .step = step + i,
+                                    .dt_x = dt_x + i,
+                                    .y = sums + i,
+                                    .row = W,
+                                    .a = a.from(i),
+                                    .b = {row(in.b, begin), in.b.outerStride()},
+                                    .c = {row(in.c, begin), in.c.outerStride()},
+                                    .before = before.from(i),
+                                    .after = h + i};
+      in_blocks_of_states<scan_states_at_once<Scalar>>(N, 0, [&](auto n, Index n0) { scan_states(n, strip, n0); });
+    }
+    copy_rows(y.data() + begin * y.outerStride(), y.outerStride(), sums, W, rows, w);
+  }
+  if (states.after != nullptr && !in_place) copy_rows(states.after, states.row, h, W, N, w);
 }
 
 /// Where the gradients are added; those of b and c are assigned, their rows touch.
