@@ -116,9 +116,5 @@ TEST(CachePlan, AddsUp) {
   EXPECT_EQ(sum.per_state, 25);
 }
 
-TEST(NoCache, IsMadeOfAnythingAndTakesNothing) {
-  EXPECT_EQ(cache_bytes(NoCache(1, "shape", 2.0)), 0);
-}
-
 }  // namespace
 }  // namespace heed

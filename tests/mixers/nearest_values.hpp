@@ -6,23 +6,12 @@
 
 namespace reading {
 
-struct NearestValues {
+struct NearestValues : heed::Stateless {
   static constexpr std::string_view name = "nearest values";
   using consumes = heed::signals<heed::nearest<heed::values>>;
   using publishes = heed::signals<heed::values>;
 
   struct Config {};
-  template <class Scalar>
-  struct Params : heed::NoParams {
-    Params() = default;
-    Params(const heed::Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = heed::NoCache;
-  template <class Scalar>
-  using Record = heed::NoRecord;
-  static heed::CachePlan plan(const heed::Shape&, const Config&) { return {}; }
-
   template <class Scalar>
   static heed::HeadTable<heed::HeadRows<Scalar>> apply(const heed::Call<NearestValues, Scalar>& call,
                                                        const heed::View<Scalar>&) {

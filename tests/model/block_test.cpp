@@ -63,10 +63,7 @@ struct ScalingMixer {
 struct ScalingFeedForward {
   struct Config {};
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
   template <class Scalar>
   using Record = NoRecord;
 
@@ -86,10 +83,7 @@ struct ScalingFeedForward {
 struct Doubling {
   struct Config {};
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
   template <class Scalar>
   static void apply(const Config&, const Params<Scalar>&, const View<Scalar>& x, MutableView<Scalar> y, Workers&) {
     y = Scalar(2) * x;

@@ -355,7 +355,7 @@ struct Unlucky : std::runtime_error {
 };
 
 /// A mixer of a user's that fails when its luck has run out.
-struct Throwing {
+struct Throwing : Stateless {
   static constexpr std::string_view name = "throwing";
   using consumes = signals<>;
   using publishes = signals<>;
@@ -363,17 +363,6 @@ struct Throwing {
   struct Config {
     int* calls_left = nullptr;
   };
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
-
   template <class Scalar>
   static void apply(const Call<Throwing, Scalar>& call, const View<Scalar>&, MutableView<Scalar>) {
     if ((*call.config.calls_left)-- == 0) throw Unlucky("no luck");

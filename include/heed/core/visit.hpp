@@ -84,8 +84,17 @@ void expects_same_shapes(std::string_view what, const Params& params, const Othe
   visit(detail::SameShapes{what}, params, others...);
 }
 
+/// Takes whatever it is given: an argument that only others need.
+struct Ignored {
+  Ignored() = default;
+  template <class Given>
+  Ignored(const Given&) {}  // NOLINT: it converts
+};
+
 /// What a component without parameters has.
 struct NoParams {
+  NoParams() = default;
+  NoParams(const Ignored&, const Ignored&) {}
   template <class F, class... P>
   static void visit(F&&, P&&...) {}
 };

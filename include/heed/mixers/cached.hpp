@@ -234,15 +234,6 @@ class CachedMemory final : public CacheLeaf {
   Matrix<Scalar> storage_;
 };
 
-/// What a part without a cache has, and what a part without a record has.
-struct NoCache {
-  template <class... Ignored>
-  explicit NoCache(const Ignored&...) {}
-  template <class F, class... C>
-  static void visit(F&&, C&&...) {}
-};
-struct NoRecord {};
-
 /// Bytes of a cache's tensors.
 template <class Cache>
 Index cache_bytes(const Cache& cache) {

@@ -55,10 +55,7 @@ struct Fixed {
   };
 
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
 
   template <class Scalar>
   static MixCoefficients<Scalar> get(const CoefficientCall<Fixed, Scalar>& call, Arena& scratch) {
@@ -91,10 +88,7 @@ struct FixedPerHead {
   };
 
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) {
     const auto expects = [&](const char* name, const std::vector<double>& numbers) {

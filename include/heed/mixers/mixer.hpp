@@ -31,6 +31,7 @@
 #include "../signals/wiring.hpp"
 #include "cached.hpp"
 #include "shape.hpp"
+#include "stateless.hpp"
 
 namespace heed::inline HEED_ABI {
 

@@ -12,7 +12,7 @@
 namespace heed::inline HEED_ABI {
 
 /// The output of attention is pulled back to the first layer's values.
-struct Neutreno {
+struct Neutreno : Stateless {
   static constexpr std::string_view name = "NeuTRENO";
   using consumes = signals<first<values>>;
   using publishes = signals<>;
@@ -26,16 +26,6 @@ struct Neutreno {
     }
   };
 
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
   static Index scratch_per_row(const Shape& shape, const Config&) { return shape.o_width(); }
 
   template <class Scalar>

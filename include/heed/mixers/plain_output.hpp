@@ -12,23 +12,12 @@
 namespace heed::inline HEED_ABI {
 
 /// Nothing.
-struct PlainOutput {
+struct PlainOutput : Stateless {
   static constexpr std::string_view name = "plain output";
   using consumes = signals<>;
   using publishes = signals<>;
 
   struct Config {};
-
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
 
   template <class Scalar>
   static View<Scalar> apply(const Call<PlainOutput, Scalar>&, const HeadTable<HeadRows<Scalar>>&, const View<Scalar>& o) {

@@ -11,23 +11,12 @@
 namespace heed::inline HEED_ABI {
 
 /// The probabilities are those of the layer below.
-struct ReusedScores {
+struct ReusedScores : Stateless {
   static constexpr std::string_view name = "reused scores";
   using consumes = signals<nearest<scores>>;
   using publishes = signals<scores>;
 
   struct Config {};
-
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
 
   /// Passes the origin's entries on, so that gradients land where the origin looks for them.
   template <class Scalar>

@@ -13,23 +13,12 @@ namespace heed::inline HEED_ABI {
 
 /// The values are those of a layer below: the first that publishes some, unless Tap says another.
 template <class Tap = first<values>>
-struct SharedValues {
+struct SharedValues : Stateless {
   static constexpr std::string_view name = "shared values";
   using consumes = signals<Tap>;
   using publishes = signals<values>;
 
   struct Config {};
-
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
 
   /// Passes the origin's entries on, so that gradients land where the origin looks for them.
   template <class Scalar>

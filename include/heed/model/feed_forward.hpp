@@ -185,10 +185,7 @@ struct NoFeedForward {
   struct Config {};
 
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
   template <class Scalar>
   struct Record {};
 

@@ -22,10 +22,7 @@ struct TiedHead {
   using Config = HeadConfig;
 
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
 
   /// logits += h E^T
   template <class Scalar>

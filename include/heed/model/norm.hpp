@@ -102,10 +102,7 @@ struct NoNorm {
   struct Config {};
 
   template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
+  using Params = NoParams;
 
   template <class Scalar>
   static void apply(const Config&, const Params<Scalar>&, const View<Scalar>& x, MutableView<Scalar> y, Workers&) {

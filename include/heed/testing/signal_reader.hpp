@@ -12,7 +12,7 @@ namespace heed::inline HEED_ABI::testing {
 
 /// Signals: values, scores, or both.
 template <class... Signals>
-struct SignalReader {
+struct SignalReader : Stateless {
   static constexpr std::string_view name = "signal reader";
   using consumes = heed::signals<nearest<Signals>...>;
   using publishes = heed::signals<>;
@@ -21,17 +21,6 @@ struct SignalReader {
     std::vector<unsigned char> values = {};  // [kv heads] 1 for those that are read
     std::vector<unsigned char> scores = {};  // [heads]
   };
-
-  template <class Scalar>
-  struct Params : NoParams {
-    Params() = default;
-    Params(const Shape&, const Config&) {}
-  };
-  template <class Scalar>
-  using Cache = NoCache;
-  template <class Scalar>
-  using Record = NoRecord;
-  static CachePlan plan(const Shape&, const Config&) { return {}; }
 
   static void mark_read(const TapInfo& tap, Alignment, const Shape&, const Config& config, std::span<unsigned char> heads) {
     const auto& read = tap.signal == heed::values::name ? config.values : config.scores;
