@@ -162,7 +162,7 @@ struct StateSpaceDual {
   }
   static Index scratch_per_row(const Shape& shape, const Config& config) {
     return 8 * shape.o_width() + 8 * group_width(shape, config) + 8 * shape.heads.count +
-           2 * shape.heads.count * config.state_width;
+           ssd_backward_per_row(shape.heads.count, config.groups, config.state_width);
   }
   template <class Scalar>
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {

@@ -16,6 +16,7 @@
 #include "../core/weight.hpp"
 #include "../core/workers.hpp"
 #include "product.hpp"
+#include "transpose.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -34,26 +35,6 @@ inline constexpr Index packed_depth = 1024 / Index(sizeof(Scalar));
 /// The columns of B that run together in `accumulate`.
 template <class Scalar>
 inline constexpr Index strip_columns = 2 * full_width<Scalar>;
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // GCC says it of any vector type used as a template argument
-#endif
-
-// to[i width + j] = from(j, i) for a square of a packet's width: rows of `from` are `from_row` apart, of `to` `to_row`.
-template <class Scalar>
-void transpose_square(Scalar* to, Index to_row, const Scalar* from, Index from_row) {
-  using Packet = typename Lanes<Scalar>::Packet;
-  constexpr Index width = full_width<Scalar>;
-  Eigen::internal::PacketBlock<Packet, int(width)> block;
-  for (Index r = 0; r < width; ++r) block.packet[r] = Eigen::internal::ploadu<Packet>(from + r * from_row);
-  Eigen::internal::ptranspose(block);
-  for (Index r = 0; r < width; ++r) Eigen::internal::pstoreu(to + r * to_row, block.packet[r]);
-}
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 /// Copies b [K x N] into strips, one after another, each [K x strip] with touching rows; the last may be narrower. The rows
 /// or the columns of b are contiguous.
