@@ -6,7 +6,12 @@
 
 #include "../version.hpp"
 
-#if defined(__AVX512F__) && defined(__FMA__)
+#if defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__) && \
+    defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#define HEED_ABI_ISA avx512_amx
+#elif defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
+#define HEED_ABI_ISA avx512_bf16
+#elif defined(__AVX512F__) && defined(__FMA__)
 #define HEED_ABI_ISA avx512
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HEED_ABI_ISA avx2_fma

@@ -22,13 +22,14 @@ struct AttendOptions {
   Index heads = 1;
   Index kv_heads = 0;  ///< 0: as many as heads
   Mask mask = causal();
-  double scale = 0;                  ///< 0: 1 / sqrt(E)
-  double soft_cap = 0;               ///< > 0: z <- soft_cap tanh(z / soft_cap), before anything is added or hidden
-  std::optional<Index> offset = {};  ///< position of row 0; S - T unless set, so that the last row sees the last key
-  Numbers slopes = {};               ///< [H] ALiBi: alibi_slopes(heads)
-  Numbers sinks = {};                ///< [H] logits that join every row's softmax, with no value behind them
-  Numbers bias = {};                 ///< [T x S], or [1 x S] for all rows, or [H*T x S] by head: added, -inf hides
-  Flags shown = {};                  ///< of the same shapes: false hides
+  double scale = 0;                       ///< 0: 1 / sqrt(E)
+  double soft_cap = 0;                    ///< > 0: z <- soft_cap tanh(z / soft_cap), before anything is added or hidden
+  std::optional<Index> offset = {};       ///< position of row 0; S - T unless set, so that the last row sees the last key
+  Numbers slopes = {};                    ///< [H] ALiBi: alibi_slopes(heads)
+  Numbers sinks = {};                     ///< [H] logits that join every row's softmax, with no value behind them
+  Numbers bias = {};                      ///< [T x S], or [1 x S] for all rows, or [H*T x S] by head: added, -inf hides
+  Flags shown = {};                       ///< of the same shapes: false hides
+  Precision precision = Precision::full;  ///< of the products, in forward and in float: ops/precision.hpp
 };
 
 /// What backward adds to.
@@ -125,7 +126,8 @@ struct AttendCall {
                         .bias = biases(options, q.rows(), scratch, of_bias ? &gradients->bias : nullptr),
                         .sinks = list(options.sinks, scratch),
                         .d_sinks = of_sinks ? gradients->sinks.data() : nullptr,
-                        .offsets = offset},
+                        .offsets = offset,
+                        .precision = options.precision},
             .v = table_of(v, shape.value_width, gradients == nullptr ? nullptr : &gradients->v)};
   }
 

@@ -15,6 +15,7 @@
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_few.hpp"
 #include "kernels/attend_given.hpp"
+#include "kernels/attend_in_terms.hpp"
 #include "kernels/attend_plan.hpp"
 #include "score_bias.hpp"
 
@@ -38,6 +39,7 @@ struct Computed {
   Scalar* d_sinks = nullptr;               // [H] where their gradient is added
   const Scalar* d_log_sum_exp = nullptr;   // [T x H] its gradient, where something is made of it
   const Index* offsets = nullptr;          // [B] position of each sequence's row 0, instead of S - T
+  Precision precision = Precision::full;   // of the products, in forward
 };
 
 /// The operand A, formed elsewhere.
@@ -106,11 +108,17 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
     finish_rows(group, row, count, partials, cuts, out.data() + first_row * out.outerStride() + head * group.v.width,
                 out.outerStride(), lse.data() + first_row * lse.outerStride() + head, lse.outerStride(), scratch);
   };
+  if constexpr (std::is_same_v<Scalar, float>)
+    if (a.precision != Precision::full)
+      attend_in_terms(
+          a.precision, v.sequences, v.heads, [&](Index b, Index kv_head) { return group_of(a, v, rows, b, kv_head); },
+          finish, workers);
   // A single job runs here and now, with an arena: what several jobs share is taken from it.
   workers.run(1, [&](Index, Arena& shared) {
     const AttendPlans all = plan_all(
         v.sequences, v.heads, shared,
         [&](Index b) {
+          if (in_terms<Scalar>(a.precision, heads * rows.rows(b))) return AttendPlan{};
           const Index keys = a.k.at(b, 0).rows;
           const bool few = are_few<Scalar>(heads * rows.rows(b));
           return plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
@@ -269,7 +277,7 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
 /// each of `sequences` sequences. Sized so, arenas never grow.
 template <class Scalar>
 std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
-                                 Index value_width) {
+                                 Index value_width, Precision precision = Precision::full) {
   using namespace detail;
   if (kv_heads == 0) return 0;
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
@@ -287,7 +295,10 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
   const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
-  return of_job + shared;
+  const std::size_t of_terms = std::is_same_v<Scalar, float> ? terms_scratch_bytes(precision, sequences, rows, keys, heads,
+                                                                                   kv_heads, key_width, value_width)
+                                                             : 0;
+  return (std::max)(of_job + shared, of_terms);
 }
 
 }  // namespace heed::inline HEED_ABI

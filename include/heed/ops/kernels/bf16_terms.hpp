@@ -1,0 +1,135 @@
+// Floats as sums of bf16 terms, laid in tiles of pairs, which is how products of tiles read them.
+//
+//   A tile is 16 rows of 16 pairs.
+//   left operand    row m holds a_m0 a_m1, a_m2 a_m3, ...         32 consecutive numbers of row m of A
+//   right operand   row k holds b_2k,n b_2k+1,n for n < 16        two consecutive rows of B, number by number
+//
+// So a left tile is filled with pairs along rows; a right tile with pairs across rows; and a transposed one by transposing
+// its pairs.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "../../core/matrix.hpp"
+
+#if defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
+#include "bf16_terms_avx512.hpp"
+#endif
+
+namespace heed::inline HEED_ABI::detail {
+
+inline constexpr Index tile_rows = 16;     // of pairs
+inline constexpr Index tile_columns = 32;  // numbers of a row: 16 pairs
+
+/// 16 rows of 16 pairs of bf16; of a pair the first is the lower half.
+struct alignas(64) PairTile {
+  std::uint32_t pairs[tile_rows][tile_rows];
+};
+
+/// bf16(x) as a float, to the nearest, ties to even; NaN stays NaN, and denormal numbers become zero.
+inline float round_to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  const std::uint32_t nearest = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const std::uint32_t normal = magnitude > 0x7f800000u ? bits | 0x00400000u : nearest;
+  return std::bit_cast<float>((magnitude < 0x00800000u ? bits & 0x80000000u : normal) & 0xffff0000u);
+}
+
+/// What the next term has to say: x - term; nothing if the term is infinite or NaN.
+inline float rest_of(float x, float term) {
+  const bool finite = (std::bit_cast<std::uint32_t>(term) & 0x7f800000u) != 0x7f800000u;
+  return finite ? x - term : 0.0f;
+}
+
+/// The sum of x's terms: what products are formed of.
+inline float sum_of_terms(float x, int terms) {
+  float sum = 0;
+  for (int term = 0; term < terms; ++term) {
+    const float rounded = round_to_bf16(x);
+    sum += rounded;
+    x = rest_of(x, rounded);
+  }
+  return sum;
+}
+
+/// Row `row` of one tile for each term, `apart` tiles apart: pairs of even[i] and odd[i], i < 16.
+inline void fill_row(PairTile* tile, Index apart, int terms, Index row, const float* even, const float* odd) {
+#if defined(HEED_TERMS_AVX512)
+  fill_row_avx512(tile->pairs[row], apart * Index(sizeof(PairTile) / 4), terms, _mm512_loadu_ps(even),
+                  _mm512_loadu_ps(odd));
+#else
+  float first[tile_rows], second[tile_rows];
+  for (Index i = 0; i < tile_rows; ++i) first[i] = even[i], second[i] = odd[i];
+  for (int term = 0; term < terms; ++term, tile += apart)
+    for (Index i = 0; i < tile_rows; ++i) {
+      const float lower = round_to_bf16(first[i]), upper = round_to_bf16(second[i]);
+      tile->pairs[row][i] = (std::bit_cast<std::uint32_t>(lower) >> 16) | std::bit_cast<std::uint32_t>(upper);
+      first[i] = rest_of(first[i], lower);
+      second[i] = rest_of(second[i], upper);
+    }
+#endif
+}
+
+/// The same with pairs of neighbours: x[2i] and x[2i + 1], scaled, and zero from x[n] on.
+inline void fill_row_along(PairTile* tile, Index apart, int terms, Index row, const float* x, Index n, float factor) {
+#if defined(HEED_TERMS_AVX512)
+  fill_row_along_avx512(tile->pairs[row], apart * Index(sizeof(PairTile) / 4), terms, x, n, factor);
+#else
+  float even[tile_rows] = {}, odd[tile_rows] = {};
+  for (Index i = 0; i < n; ++i) (i % 2 == 0 ? even : odd)[i / 2] = factor * x[i];
+  fill_row(tile, apart, terms, row, even, odd);
+#endif
+}
+
+/// x [16 x 16], its rows `stride` apart, to its transpose, `to_stride` apart.
+template <class Word>
+void transpose_16(const Word* x, Index stride, Word* to, Index to_stride) {
+  static_assert(sizeof(Word) == 4);
+#if defined(HEED_TERMS_AVX512)
+  transpose_16_avx512(x, stride, to, to_stride);
+#else
+  for (Index i = 0; i < tile_rows; ++i)
+    for (Index j = 0; j < tile_rows; ++j) to[j * to_stride + i] = x[i * stride + j];
+#endif
+}
+
+/// tile = pairs along 16 rows of 32 numbers: row(i) points to row i, or is null: zeros. n <= 32 of a row are there.
+template <class Row>
+void fill_along(PairTile* tile, Index apart, int terms, Row&& row, Index n, float factor) {
+  const float zero[1] = {};
+  for (Index i = 0; i < tile_rows; ++i) {
+    const float* x = row(i);
+    fill_row_along(tile, apart, terms, i, x == nullptr ? zero : x, x == nullptr ? Index(0) : n, factor);
+  }
+}
+
+/// The same, transposed: a right operand whose columns are the rows.
+template <class Row>
+void fill_along_transposed(PairTile* tile, Index apart, int terms, Row&& row, Index n, float factor) {
+  PairTile along[3];
+  fill_along(along, 1, terms, row, n, factor);
+  for (int term = 0; term < terms; ++term)
+    transpose_16(along[term].pairs[0], tile_rows, tile[term * apart].pairs[0], tile_rows);
+}
+
+/// tile = pairs across rows 2k and 2k + 1 of x, of which `rows` <= 32 are there, transposed: a left operand whose rows are
+/// the n <= 16 columns of x.
+inline void fill_across_transposed(PairTile* tile, Index apart, int terms, const float* x, Index stride, Index rows,
+                                   Index n) {
+  PairTile across[3];
+  float padded[2][tile_rows] = {};
+  for (Index k = 0; k < tile_rows; ++k) {
+    if (2 * k + 1 < rows && n == tile_rows) {
+      fill_row(across, 1, terms, k, x + 2 * k * stride, x + (2 * k + 1) * stride);
+      continue;
+    }
+    for (Index half = 0; half < 2; ++half)
+      for (Index i = 0; i < n; ++i) padded[half][i] = 2 * k + half < rows ? x[(2 * k + half) * stride + i] : 0.0f;
+    fill_row(across, 1, terms, k, padded[0], padded[1]);
+  }
+  for (int term = 0; term < terms; ++term)
+    transpose_16(across[term].pairs[0], tile_rows, tile[term * apart].pairs[0], tile_rows);
+}
+
+}  // namespace heed::inline HEED_ABI::detail
