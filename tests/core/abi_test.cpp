@@ -20,7 +20,11 @@ TEST(Abi, NamesTheVersion) {
 }
 
 TEST(Abi, NamesTheInstructionSet) {
-#if defined(__AVX512F__) && defined(__FMA__)
+#if defined(HEED_AMX)
+  EXPECT_NE(abi.find("_avx512_amx_"), std::string::npos) << abi;
+#elif defined(HEED_AVX512_BF16)
+  EXPECT_NE(abi.find("_avx512_bf16_"), std::string::npos) << abi;
+#elif defined(__AVX512F__) && defined(__FMA__)
   EXPECT_NE(abi.find("_avx512_"), std::string::npos) << abi;
 #elif defined(__AVX2__) && defined(__FMA__)
   EXPECT_NE(abi.find("_avx2_fma_"), std::string::npos) << abi;

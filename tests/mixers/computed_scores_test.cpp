@@ -64,6 +64,31 @@ TEST(ComputedScores, HoldTheContractWithASoftCapAndEverythingElse) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
+template <class Scalar>
+Matrix<Scalar> of_precision(Precision precision) {
+  MixerLayer<Scalar, Attention<ComputedScores>> layer({.width = 8, .heads = 2, .head_width = 4},
+                                                      {.scores = {.precision = precision}});
+  Matrix<Scalar> x(20, 8), y = Matrix<Scalar>::Zero(20, 8);
+  Random(7, "x").normal(x, 1);
+  Workspace work({.positions = 20});
+  auto state = layer.make_state(work);
+  layer.apply(work.begin(Sequences{20}), x, y, state);
+  return y;
+}
+
+TEST(ComputedScores, WithAPrecisionRoundTheProductsOfFloatOnly) {
+  const Matrix<double> exact = of_precision<double>(Precision::full);
+  EXPECT_EQ(of_precision<double>(Precision::bf16), exact);
+  const auto error = [&](Precision precision) {
+    return (of_precision<float>(precision).cast<double>() - exact).cwiseAbs().maxCoeff() / exact.cwiseAbs().maxCoeff();
+  };
+  EXPECT_LT(error(Precision::bf16), 0x1p-5);
+  EXPECT_GT(error(Precision::bf16), error(Precision::bf16x2));
+  EXPECT_LT(error(Precision::bf16x2), 0x1p-13);
+  EXPECT_GT(error(Precision::bf16x2), error(Precision::bf16x3));
+  EXPECT_LT(error(Precision::bf16x3), 0x1p-20);
+}
+
 // Row 0 sees itself alone: a = e^z / (e^s + e^z), with s = 0 until it is learned.
 TEST(ComputedScores, WithSinksLeaveAShareToTheSink) {
   MixerLayer<double, Attention<ComputedScores>> layer({.width = 4, .heads = 2, .head_width = 2},

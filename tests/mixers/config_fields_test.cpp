@@ -26,7 +26,8 @@ TEST(ConfigFields, OfAttentionReachMasksPositionsAndTheirScaling) {
                {"positions",
                 Members{{"type", "rotary"}, {"theta", 5e5}, {"width", 16}, {"pairs", "interleaved"}, {"scaling", yarn}}},
                {"biases", true},
-               {"query_key_norm", "per_head"}}},
+               {"query_key_norm", "per_head"},
+               {"precision", "bf16x2"}}},
       {"values", Members{{"biases", true}}},
       {"output_bias", true}});
   expect_round_trip<StandardAttention::Config>(
@@ -52,7 +53,8 @@ TEST(ConfigFields, OfTwoSideBySideReachBoth) {
 }
 
 TEST(ConfigFields, OfCrossAttentionReachItsMemory) {
-  expect_round_trip<CrossAttention::Config>(Members{{"memory_positions", 12}, {"query_key_norm", "whole"}});
+  expect_round_trip<CrossAttention::Config>(
+      Members{{"memory_positions", 12}, {"query_key_norm", "whole"}, {"precision", "bf16x3"}});
 }
 
 }  // namespace

@@ -6,10 +6,16 @@
 
 #include "../version.hpp"
 
-#if defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__) && \
-    defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512BF16__) && defined(__FMA__)
+#define HEED_AVX512_BF16 1
+#if (defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))  // Clang's names
+#define HEED_AMX 1
+#endif
+#endif
+
+#if defined(HEED_AMX)
 #define HEED_ABI_ISA avx512_amx
-#elif defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
+#elif defined(HEED_AVX512_BF16)
 #define HEED_ABI_ISA avx512_bf16
 #elif defined(__AVX512F__) && defined(__FMA__)
 #define HEED_ABI_ISA avx512

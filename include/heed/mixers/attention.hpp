@@ -103,9 +103,11 @@ struct Attention {
            2 * shape.o_width() * seen;
   }
   template <class Scalar>
-  static std::size_t job_bytes(const Shape& shape, const Config&, const CallSize& size) {
+  static std::size_t job_bytes(const Shape& shape, [[maybe_unused]] const Config& config, const CallSize& size) {
+    Precision precision = Precision::full;
+    if constexpr (requires { config.scores.precision; }) precision = config.scores.precision;
     return attend_scratch_bytes<Scalar>(size.sequences, size.rows, size.keys, shape.heads.count, shape.kv_heads.count,
-                                        shape.head_width, shape.value_width);
+                                        shape.head_width, shape.value_width, precision);
   }
 
   template <class Scalar>

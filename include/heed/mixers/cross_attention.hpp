@@ -28,8 +28,9 @@ struct CrossAttention {
     bool biases = false;         // of all four projections
     QueryKeyNorm query_key_norm = QueryKeyNorm::none;
     double norm_epsilon = 1e-6;
-    double scale = 0;     // of the products; 0: 1 / sqrt(E)
-    double soft_cap = 0;  // of the scaled products; 0: none
+    double scale = 0;                       // of the products; 0: 1 / sqrt(E)
+    double soft_cap = 0;                    // of the scaled products; 0: none
+    Precision precision = Precision::full;  // of the products of float, in forward: ops/precision.hpp
 
     Index width_of_memory(const Shape& shape) const { return memory_width == 0 ? shape.width : memory_width; }
     HeadProjection::Config comparing() const { return {biases, query_key_norm, norm_epsilon}; }  // queries and keys
@@ -44,6 +45,7 @@ struct CrossAttention {
       f("norm_epsilon", config.norm_epsilon);
       f("scale", config.scale);
       f("soft_cap", config.soft_cap);
+      f("precision", config.precision);
     }
   };
 
@@ -109,7 +111,7 @@ struct CrossAttention {
   static std::size_t job_bytes(const Shape& shape, const Config& config, const CallSize& size) {
     const std::size_t of_attend =
         attend_scratch_bytes<Scalar>(size.sequences, size.rows, config.memory_positions, shape.heads.count,
-                                     shape.kv_heads.count, shape.head_width, shape.value_width);
+                                     shape.kv_heads.count, shape.head_width, shape.value_width, config.precision);
     return (std::max)({of_attend, MemoryProjection::job_bytes<Scalar>(config.memory_positions, shape.k_width()),
                        MemoryProjection::job_bytes<Scalar>(config.memory_positions, shape.v_width())});
   }
@@ -143,6 +145,7 @@ struct CrossAttention {
         .log_sum_exp = pass.record().template matrix<Scalar>(x.rows(), shape.heads.count),  // [T x H]
         .probabilities = {},
         .soft_cap = static_cast<Scalar>(config.soft_cap),
+        .precision = config.precision,
     });
     MutableView<Scalar> o = pass.record().template zeros<Scalar>(x.rows(), shape.o_width());  // [T x H E_v]
     attend(*record.operand, v, pass.rows, o, pass.workers);

@@ -22,9 +22,10 @@ struct SoftmaxOptions {
   bool biases = false;                               // of queries and keys
   QueryKeyNorm query_key_norm = QueryKeyNorm::none;  // before they turn
   double norm_epsilon = 1e-6;
-  double scale = 0;     // of the products; 0: 1 / sqrt(E)
-  double soft_cap = 0;  // of the scaled products, before the mask; 0: none
-  bool sinks = false;   // one learned logit for each query head, from 0 on
+  double scale = 0;                       // of the products; 0: 1 / sqrt(E)
+  double soft_cap = 0;                    // of the scaled products, before the mask; 0: none
+  bool sinks = false;                     // one learned logit for each query head, from 0 on
+  Precision precision = Precision::full;  // of the products of float, in forward: ops/precision.hpp
 
   HeadProjection::Config projection() const { return {biases, query_key_norm, norm_epsilon}; }
   double scale_for(Index head_width) const { return scale == 0 ? 1 / std::sqrt(static_cast<double>(head_width)) : scale; }
@@ -45,6 +46,7 @@ struct SoftmaxOptions {
     f("scale", options.scale);
     f("soft_cap", options.soft_cap);
     f("sinks", options.sinks);
+    f("precision", options.precision);
   }
 };
 
@@ -80,6 +82,7 @@ Computed<Scalar> softmax_operand(const Call<Scores, Scalar>& call, const Mutable
       .soft_cap = static_cast<Scalar>(options.soft_cap),
       .slopes = slopes_of<Scalar>(options.positions, shape.heads.count, pass.record()),
       .sinks = options.sinks ? call.params.sinks.data() : nullptr,
+      .precision = options.precision,
   };
 }
 

@@ -4,7 +4,7 @@
 #include "kernels/tiles_amx.hpp"
 #include "kernels/tiles_portable.hpp"
 
-#if defined(HEED_TILES_AMX) && defined(__linux__)
+#if defined(HEED_AMX) && defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@ namespace heed::inline HEED_ABI {
 
 namespace detail {
 
-#if defined(HEED_TILES_AMX) && defined(__linux__)
+#if defined(HEED_AMX) && defined(__linux__)
 /// The processor has AMX with bf16, the system saves its registers, and grants them to this process.
 inline bool ask_for_tiles() {
   unsigned a = 0, b = 0, c = 0, d = 0;

@@ -111,6 +111,20 @@ TEST(Allocation, ScoresOfWholeSequencesAreAccountedFor) {
   EXPECT_EQ(allocations_so_far(), before);
 }
 
+// Keys and values are packed whole where products are formed of bf16 terms.
+TEST(Allocation, PackedTermsAreAccountedFor) {
+  using Model = Stack<float, Block<StandardAttention>>;
+  Model::Config config{.width = 64, .heads = 4, .kv_heads = 2};
+  config.layer<0>().mixer.scores.precision = Precision::bf16x3;
+  const Model model(config);
+  const Sequences rows({300, 0, 1, 99});
+  auto cache = model.make_cache({.sequences = rows.size(), .positions = 2000, .rows = rows.rows()});
+  const Matrix<float> x = Matrix<float>::Random(rows.rows(), 64);
+  const std::size_t before = allocations_so_far();
+  for (int i = 0; i < 6; ++i) static_cast<void>(model.forward(x, rows, cache));
+  EXPECT_EQ(allocations_so_far(), before);
+}
+
 // The scratch of a recurrent head grows with the square of its chunk.
 TEST(Allocation, LongChunksAreAccountedFor) {
   using Model = Stack<float, Block<Mamba2>>;

@@ -84,7 +84,7 @@ TEST(Tiles, InVectorsHaveTheManualsBits) {
 }
 
 TEST(Tiles, OfTheProcessorHaveTheManualsBits) {
-#if defined(HEED_TILES_AMX)
+#if defined(HEED_AMX)
   if (!tiles_available()) GTEST_SKIP() << "this machine has no tiles, or does not grant them";
   expect_the_manuals_bits<TilesAmx>();
 #else

@@ -88,7 +88,7 @@ void attend_in_terms(Precision precision, Index sequences, Index kv_heads, Group
       const auto attend = [&]<class Tiles>(std::type_identity<Tiles>) {
         attend_in_tiles<Tiles>(group, shape, packed_of(job), row, count, panels_seen, out, scratch);
       };
-#if defined(HEED_TILES_AMX)
+#if defined(HEED_AMX)
       if (tiles_available())
         attend(std::type_identity<TilesAmx>());
       else

@@ -13,7 +13,7 @@
 
 #include "../../core/matrix.hpp"
 
-#if defined(__AVX512F__) && defined(__FMA__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
+#if defined(HEED_AVX512_BF16)
 #include "bf16_terms_avx512.hpp"
 #endif
 
@@ -55,7 +55,7 @@ inline float sum_of_terms(float x, int terms) {
 
 /// Row `row` of one tile for each term, `apart` tiles apart: pairs of even[i] and odd[i], i < 16.
 inline void fill_row(PairTile* tile, Index apart, int terms, Index row, const float* even, const float* odd) {
-#if defined(HEED_TERMS_AVX512)
+#if defined(HEED_AVX512_BF16)
   fill_row_avx512(tile->pairs[row], apart * Index(sizeof(PairTile) / 4), terms, _mm512_loadu_ps(even),
                   _mm512_loadu_ps(odd));
 #else
@@ -73,7 +73,7 @@ inline void fill_row(PairTile* tile, Index apart, int terms, Index row, const fl
 
 /// The same with pairs of neighbours: x[2i] and x[2i + 1], scaled, and zero from x[n] on.
 inline void fill_row_along(PairTile* tile, Index apart, int terms, Index row, const float* x, Index n, float factor) {
-#if defined(HEED_TERMS_AVX512)
+#if defined(HEED_AVX512_BF16)
   fill_row_along_avx512(tile->pairs[row], apart * Index(sizeof(PairTile) / 4), terms, x, n, factor);
 #else
   float even[tile_rows] = {}, odd[tile_rows] = {};
@@ -86,7 +86,7 @@ inline void fill_row_along(PairTile* tile, Index apart, int terms, Index row, co
 template <class Word>
 void transpose_16(const Word* x, Index stride, Word* to, Index to_stride) {
   static_assert(sizeof(Word) == 4);
-#if defined(HEED_TERMS_AVX512)
+#if defined(HEED_AVX512_BF16)
   transpose_16_avx512(x, stride, to, to_stride);
 #else
   for (Index i = 0; i < tile_rows; ++i)

@@ -8,8 +8,6 @@
 
 #include "../../core/matrix.hpp"
 
-#define HEED_TERMS_AVX512 1
-
 namespace heed::inline HEED_ABI::detail {
 
 /// bf16(x) in the lower halves.

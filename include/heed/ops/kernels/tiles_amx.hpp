@@ -8,16 +8,15 @@
 // program: ask tiles_available first.
 #pragma once
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__AVX512BW__) && \
-    defined(__AVX512BF16__)
+#include "../../core/abi.hpp"
+
+#if defined(HEED_AMX)
 
 #include <immintrin.h>
 
 #include <atomic>
 
 #include "bf16_terms.hpp"
-
-#define HEED_TILES_AMX 1
 
 namespace heed::inline HEED_ABI::detail {
 
