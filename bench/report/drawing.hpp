@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "charts.hpp"
-#include "files.hpp"
+#include "shared.hpp"
 
 namespace report {
 

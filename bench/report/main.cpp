@@ -4,12 +4,10 @@
 #include <filesystem>
 
 #include "drawing.hpp"
-#include "interrupt.hpp"
 #include "json.hpp"
-#include "machine.hpp"
 #include "options.hpp"
 #include "page.hpp"
-#include "progress.hpp"
+#include "shared.hpp"
 #include "subject.hpp"
 
 namespace report {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "results.hpp"
+#include "shared.hpp"
 
 namespace report {
 
@@ -54,18 +55,7 @@ inline std::string terminal_table(const std::vector<Result>& results) {
     lines.push_back({std::string(result.variant->key)});
     for (const Column& column : columns()) lines.back().push_back(column.cell(result));
   }
-  std::vector<std::size_t> widths(lines.front().size());
-  for (const auto& line : lines)
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = (std::max)(widths[i], width_of(line[i]));
-  std::string text;
-  for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      const std::string space(widths[i] - width_of(line[i]), ' ');
-      text += i == 0 ? line[i] + space : "  " + space + line[i];
-    }
-    text += "\n";
-  }
-  return text;
+  return aligned(lines);
 }
 
 /// For README and docs: the table, and below it what it was measured on.

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "format.hpp"
+#include "shared.hpp"
 #include "utf8.hpp"
 
 namespace report {

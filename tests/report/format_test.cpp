@@ -1,43 +1,43 @@
-#include "../../bench/report/format.hpp"
+#include "../../bench/support/format.hpp"
 
 #include <gtest/gtest.h>
 
-#include "../../bench/report/files.hpp"
+#include "../../bench/support/files.hpp"
 
 namespace {
 
 TEST(Grouped, puts_commas_between_thousands) {
-  EXPECT_EQ(report::grouped(0), "0");
-  EXPECT_EQ(report::grouped(999), "999");
-  EXPECT_EQ(report::grouped(1000), "1,000");
-  EXPECT_EQ(report::grouped(201326592), "201,326,592");
-  EXPECT_EQ(report::grouped(-1234), "-1,234");
+  EXPECT_EQ(bench::grouped(0), "0");
+  EXPECT_EQ(bench::grouped(999), "999");
+  EXPECT_EQ(bench::grouped(1000), "1,000");
+  EXPECT_EQ(bench::grouped(201326592), "201,326,592");
+  EXPECT_EQ(bench::grouped(-1234), "-1,234");
 }
 
 TEST(Speed, has_three_digits) {
-  EXPECT_EQ(report::speed(23456), "23,500");
-  EXPECT_EQ(report::speed(999.6), "1,000");
-  EXPECT_EQ(report::speed(1234567), "1,230,000");
-  EXPECT_EQ(report::speed(12.34), "12.3");
-  EXPECT_EQ(report::speed(0), report::no_figure);
+  EXPECT_EQ(bench::speed(23456), "23,500");
+  EXPECT_EQ(bench::speed(999.6), "1,000");
+  EXPECT_EQ(bench::speed(1234567), "1,230,000");
+  EXPECT_EQ(bench::speed(12.34), "12.3");
+  EXPECT_EQ(bench::speed(0), bench::no_figure);
 }
 
 TEST(Minutes, are_those_of_a_clock) {
-  EXPECT_EQ(report::minutes(0), "0:00");
-  EXPECT_EQ(report::minutes(59.6), "1:00");
-  EXPECT_EQ(report::minutes(605), "10:05");
-  EXPECT_EQ(report::minutes(-3), "0:00");
+  EXPECT_EQ(bench::minutes(0), "0:00");
+  EXPECT_EQ(bench::minutes(59.6), "1:00");
+  EXPECT_EQ(bench::minutes(605), "10:05");
+  EXPECT_EQ(bench::minutes(-3), "0:00");
 }
 
 TEST(Escaped, leaves_no_markup) {
-  EXPECT_EQ(report::escaped("<script>\"a\" & 'b'</script>"),
+  EXPECT_EQ(bench::escaped("<script>\"a\" & 'b'</script>"),
             "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;");
 }
 
 TEST(ShellWord, is_one_word_to_a_shell) {
-  EXPECT_EQ(report::shell_word("--text=a/b.txt"), "--text=a/b.txt");
-  EXPECT_EQ(report::shell_word("my text's"), "'my text'\\''s'");
-  EXPECT_EQ(report::shell_word(""), "''");
+  EXPECT_EQ(bench::shell_word("--text=a/b.txt"), "--text=a/b.txt");
+  EXPECT_EQ(bench::shell_word("my text's"), "'my text'\\''s'");
+  EXPECT_EQ(bench::shell_word(""), "''");
 }
 
 }  // namespace

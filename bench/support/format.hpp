@@ -9,7 +9,7 @@
 
 #include <heed/core/matrix.hpp>
 
-namespace report {
+namespace bench {
 
 using heed::Index;
 
@@ -83,4 +83,4 @@ inline std::string escaped(std::string_view text) {
   return html;
 }
 
-}  // namespace report
+}  // namespace bench

@@ -1,9 +1,9 @@
-// Ctrl-C asks the report to stop after the step at hand. A second one ends it at once.
+// Ctrl-C asks a program to stop after the step at hand. A second one ends it at once.
 #pragma once
 
 #include <csignal>
 
-namespace report {
+namespace bench {
 
 inline volatile std::sig_atomic_t interrupt_signal = 0;
 
@@ -19,4 +19,4 @@ inline void stop_on_interrupt() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-}  // namespace report
+}  // namespace bench

@@ -1,4 +1,4 @@
-// One line that says where the report is. On a terminal it is rewritten in place, elsewhere a few lines are printed.
+// One line that says how far a program is. On a terminal it is rewritten in place, elsewhere a few lines are printed.
 #pragma once
 
 #include <unistd.h>
@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <string>
 
-#include "results.hpp"
+#include "format.hpp"
 
-namespace report {
+namespace bench {
 
 /// How long the rest will take: work in units of the slowest guess, corrected by what the work done so far took.
 class Clock {
@@ -60,4 +60,4 @@ class Progress {
   double last_ = -1e9;
 };
 
-}  // namespace report
+}  // namespace bench

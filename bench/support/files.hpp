@@ -7,9 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace report {
-
-namespace detail {
+namespace bench {
 
 /// Every `from`.
 inline void replace_all(std::string& text, std::string_view from, std::string_view to) {
@@ -17,12 +15,10 @@ inline void replace_all(std::string& text, std::string_view from, std::string_vi
     text.replace(at, from.size(), to);
 }
 
-}  // namespace detail
-
 /// A word as a shell reads it.
 inline std::string shell_word(std::string word) {
   if (!word.empty() && word.find_first_of(" \t\n'\"\\$&;|<>()*?[]#~`!{}") == std::string::npos) return word;
-  detail::replace_all(word, "'", "'\\''");
+  replace_all(word, "'", "'\\''");
   return "'" + word + "'";
 }
 
@@ -31,7 +27,7 @@ inline void write_file(const std::filesystem::path& path, std::string_view conte
   std::ofstream file(beside, std::ios::binary);
   file << content;
   file.close();
-  if (!file) throw std::runtime_error("out: expected to write '" + path.string() + "', found no way to");
+  if (!file) throw std::runtime_error("expected to write '" + path.string() + "', found no way to");
   std::filesystem::rename(beside, path);
 }
 
@@ -40,4 +36,4 @@ inline std::string read_file(const std::filesystem::path& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-}  // namespace report
+}  // namespace bench

@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-namespace report {
+namespace bench {
 
 inline std::string machine() {
   std::string processor = "an unknown processor";
@@ -27,8 +27,8 @@ inline std::string compiler() {
 #else
   std::string name = "an unknown compiler";
 #endif
-#if defined(HEED_REPORT_FLAGS)
-  name += " " HEED_REPORT_FLAGS;
+#if defined(HEED_BENCH_FLAGS)
+  name += " " HEED_BENCH_FLAGS;
 #endif
   return name;
 }
@@ -42,4 +42,4 @@ inline std::string today() {
   return text;
 }
 
-}  // namespace report
+}  // namespace bench
