@@ -75,7 +75,9 @@ std::size_t selective_scan_job_bytes(Index rows, Index chunk, Index C, Index N) 
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
   const Index Q = (std::min)(rows, chunk), w = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_channels));
   const std::size_t forward = 3 * bytes((std::min)(rows, detail::scan_tile_rows) * w) + 2 * bytes(N * w);
-  const std::size_t backward = bytes((Q + 1) * N * w) + bytes(Q * N * w) + 3 * bytes(N * w) + 7 * bytes(w);
+  const Index lanes = detail::full_width<Scalar>, together = detail::scan_states_backward_at_once<Scalar>;
+  const std::size_t backward = 4 * bytes(N * w) + 6 * bytes(Q * (w + lanes)) + bytes(w) + 2 * bytes(Q * (N + 1) * lanes) +
+                               bytes((Q + 1) * together * lanes) + bytes(Q * together * lanes);
   return (std::max)(forward, backward);
 }
 

@@ -37,12 +37,12 @@ struct ScanBlockStates {
 };
 
 // The rows of a job are short and far apart, so that hardware does not see what comes next.
-inline constexpr Index rows_ahead = 2;
-template <class View>
-void prefetch_row(const View& view, Index t) {
-  using Scalar = typename View::Scalar;
-  for (Index i = 0; i < view.cols(); i += Index(64 / sizeof(Scalar)))
-    Eigen::internal::prefetch(view.data() + t * view.outerStride() + i);
+template <class... Views>
+void prefetch_rows(Index begin, Index end, const Views&... views) {
+  const auto prefetch = [](const auto* row, Index width) {
+    for (Index i = 0; i < width; i += Index(64 / sizeof(*row))) Eigen::internal::prefetch(row + i);
+  };
+  for (Index t = begin; t < end; ++t) (prefetch(views.data() + t * views.outerStride(), views.cols()), ...);
 }
 
 template <class Scalar>
@@ -119,7 +119,7 @@ inline constexpr int scan_states_at_once = sizeof(Scalar) == 4 ? EIGEN_ARCH_DEFA
 
 // h_n <- exp(dt a_n) h_n + dt x b_n,   y += sum_n c_n h_n        for the states n0 + n
 template <class Scalar, Index... n>
-void scan_states(std::integer_sequence<Index, n...>, const ScanStrip<Scalar>& at, Index n0) {
+void scan_states(std::integer_sequence<Index, n...>, ScanStrip<Scalar> at, Index n0) {
   using Packet = Lanes<Scalar>;
   Packet h[] = {Packet::load(at.before[n0 + n])...};
   for (Index t = 0; t < at.rows; ++t) {
@@ -127,11 +127,9 @@ void scan_states(std::integer_sequence<Index, n...>, const ScanStrip<Scalar>& at
     const Scalar* b = at.b[t] + n0;
     const Scalar* c = at.c[t] + n0;
     Packet y = Packet::load(at.y + t * at.row);
-    const auto advance = [&](Index i) {
-      h[i] = multiply_add(ScanDecay<Scalar>::of(step, Packet::load(at.a[n0 + i])), h[i], dt_x * Packet::all(b[i]));
-      y = multiply_add(Packet::all(c[i]), h[i], y);
-    };
-    (advance(n), ...);
+    ((h[n] = multiply_add(ScanDecay<Scalar>::of(step, Packet::load(at.a[n0 + n])), h[n], dt_x * Packet::all(b[n])),
+      y = multiply_add(Packet::all(c[n]), h[n], y)),
+     ...);
     y.store(at.y + t * at.row);
   }
   (h[n].store(at.after + (n0 + n) * at.before.apart), ...);
@@ -192,15 +190,15 @@ void scan_rows(const ScanBlock<Scalar>& in, Index chunk, const ScanBlockStates<S
       }
     }
     for (Index t = 0; t < rows; ++t) {
-      if (begin + t + rows_ahead < T) {
-        prefetch_row(in.x, begin + t + rows_ahead);
-        prefetch_row(in.dt, begin + t + rows_ahead);
-      }
       transform(w, step + t * W, scaled, row(in.dt, begin + t));
       transform(w, dt_x + t * W, product, row(in.dt, begin + t), row(in.x, begin + t));
       transform(w, sums + t * W, product, in.d, row(in.x, begin + t));
     }
     for (Index i = 0; i < W; i += full_width<Scalar>) {
+      // While this tile is computed, a part of the next is fetched, and of where this one goes.
+      const Index first = begin + rows * i / W, last = begin + rows * (i + full_width<Scalar>) / W;
+      prefetch_rows(first, last, y);
+      prefetch_rows(first + rows, (std::min)(last + rows, T), in.x, in.dt);
       const ScanStrip<Scalar> strip{.rows = rows,
                                     .step = step + i,
                                     .dt_x = dt_x + i,
@@ -229,134 +227,210 @@ struct ScanBlockGradients {
   Scalar* c;               // [T x N]
 };
 
-// One state n of one row, over whole lanes W; beyond the channels everything is zero.
+/// Some rows of one packet of channels.
 template <class Scalar>
-struct ScanStep {
-  const Scalar* d_y;
-  const Scalar* dt;
-  const Scalar* dt_x;
-  const Scalar* a;
-  const Scalar* decay;   // exp(dt a)
-  const Scalar* before;  // h_{t-1}
-  const Scalar* after;   // h_t
-  Scalar b, c;
-  Scalar* d_h;        // in: of h_t through later rows; out: of h_{t-1}
-  Scalar* d_a;        // added to
-  Scalar* d_h_b;      // added to: what dt x takes
-  Scalar* d_decay_a;  // added to: what dt takes through the decay
-  Scalar* d_b;        // assigned
-  Scalar* d_c;        // assigned
+struct ScanStripBackward {
+  Index rows;
+  // Rows `row` apart.
+  Index row;
+  const Scalar* step;  // [rows x lanes]  dt ScanDecay::scale
+  const Scalar* dt;    // [rows x lanes]
+  const Scalar* dt_x;  // [rows x lanes]
+  const Scalar* d_y;   // [rows x lanes]
+  Scalar* d_h_b;       // [rows x lanes]  added to: what dt x takes
+  Scalar* d_decay_a;   // [rows x lanes]  added to: what dt takes through the decay
+  // Rows `state` apart.
+  Index state;
+  const Scalar* a;       // [N x lanes]
+  const Scalar* before;  // [N x lanes]  h before the rows
+  Scalar* d_h;           // [N x lanes]  in: of h after the rows; out: of h before them
+  Scalar* d_a;           // [N x lanes]  added to
+  // Rows `sums` apart; added to, over channels as far apart as a packet is wide.
+  Index sums;
+  Scalar* d_b;  // [rows x N x lanes]
+  Scalar* d_c;  // [rows x N x lanes]
+
+  ScanRows<Scalar> b;  // [rows x N]
+  ScanRows<Scalar> c;  // [rows x N]
+  Scalar* h;           // [rows+1 x states x lanes] room
+  Scalar* decay;       // [rows x states x lanes] room
 };
 
+/// One state of one row and packet.
 template <class Scalar>
-void scan_step_backward(const ScanStep<Scalar>& at, Index W) {
+struct ScanStateBackward {
+  const Scalar* a;
+  Scalar b, c;
+  const Scalar* decay;     // exp(dt a)
+  const Scalar* h_before;  // h_{t-1}
+  const Scalar* h_after;   // h_t
+  Scalar* d_b;             // added to
+  Scalar* d_c;             // added to
+};
+
+/// What the states of one row and packet share.
+template <class Scalar>
+struct ScanRowBackward {
   using Packet = Lanes<Scalar>;
-  const Packet b = Packet::all(at.b), c = Packet::all(at.c);
-  Packet d_b = Packet::all(Scalar(0)), d_c = d_b;
-  for (Index i = 0; i < W; i += full_width<Scalar>) {
-    const auto load = [i](const Scalar* from) { return Packet::load(from + i); };
-    const Packet d_y = load(at.d_y), decay = load(at.decay);
-    // y = sum_n c_n h_n + d x   =>   d_h_n += c_n d_y,  d_c_n += d_y . h_n
-    const Packet d_h = multiply_add(c, d_y, load(at.d_h));
-    d_c = multiply_add(d_y, load(at.after), d_c);
-    // h_n = exp(dt a_n) h'_n + dt x b_n   =>   d_b_n += d_h_n . (dt x),  d_(dt x) += d_h_n b_n,  d_h'_n = exp(dt a_n)
-    // d_h_n,
-    //                                          d_a_n += dt d_h_n exp(dt a_n) h'_n,  d_dt += a_n d_h_n exp(dt a_n) h'_n
-    d_b = multiply_add(d_h, load(at.dt_x), d_b);
-    multiply_add(d_h, b, load(at.d_h_b)).store(at.d_h_b + i);
-    const Packet through_decay = d_h * (decay * load(at.before));
-    multiply_add(load(at.dt), through_decay, load(at.d_a)).store(at.d_a + i);
-    multiply_add(load(at.a), through_decay, load(at.d_decay_a)).store(at.d_decay_a + i);
-    (decay * d_h).store(at.d_h + i);
+  Packet d_y, dt, dt_x;
+  Packet d_h_b;      // what dt x takes
+  Packet d_decay_a;  // what dt takes through the decay
+
+  /// d_h: in: of h_t through later rows; out: of h_{t-1}. d_a is added to.
+  EIGEN_ALWAYS_INLINE void retreat(const ScanStateBackward<Scalar>& n, Packet& d_h, Packet& d_a) {
+    // y = sum_n c_n h_n + ...   =>   d_h_n += c_n d_y,  d_c_n += d_y . h_n
+    d_h = multiply_add(d_y, Packet::all(n.c), d_h);
+    multiply_add(d_y, Packet::load(n.h_after), Packet::load(n.d_c)).store(n.d_c);
+    // h_n = exp(dt a_n) h'_n + dt x b_n   =>   d_b_n += d_h_n . (dt x),  d_(dt x) += d_h_n b_n,
+    //                                          d_h'_n = exp(dt a_n) d_h_n,
+    //                                          d_a_n += dt d_h'_n h'_n,  d_dt += a_n d_h'_n h'_n
+    multiply_add(d_h, dt_x, Packet::load(n.d_b)).store(n.d_b);
+    d_h_b = multiply_add(d_h, Packet::all(n.b), d_h_b);
+    d_h = d_h * Packet::load(n.decay);
+    const Packet through_decay = d_h * Packet::load(n.h_before);
+    d_a = multiply_add(dt, through_decay, d_a);
+    d_decay_a = multiply_add(Packet::load(n.a), through_decay, d_decay_a);
   }
-  *at.d_b = d_b.sum();
-  *at.d_c = d_c.sum();
+};
+
+// Few enough that their gradients and those of a stay in registers, and the room of a chunk in the first cache.
+template <class Scalar>
+inline constexpr int scan_states_backward_at_once = sizeof(Scalar) == 4 ? EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS / 4 : 4;
+
+// For the states n0 + n: those of the rows once more, then their gradient.
+template <class Scalar, Index... n>
+void scan_states_backward(std::integer_sequence<Index, n...>, ScanStripBackward<Scalar> at, Index n0) {
+  using Packet = Lanes<Scalar>;
+  constexpr Index lanes = full_width<Scalar>, states = sizeof...(n);
+  const Scalar* a = at.a + n0 * at.state;
+  Packet h[] = {Packet::load(at.before + (n0 + n) * at.state)...};
+  (h[n].store(at.h + n * lanes), ...);
+  for (Index t = 0; t < at.rows; ++t) {
+    const Packet step = Packet::load(at.step + t * at.row), dt_x = Packet::load(at.dt_x + t * at.row);
+    const Scalar* b = at.b[t] + n0;
+    Packet decay;
+    ((decay = ScanDecay<Scalar>::of(step, Packet::load(a + n * at.state)),
+      h[n] = multiply_add(decay, h[n], dt_x * Packet::all(b[n])),  //
+      decay.store(at.decay + (t * states + n) * lanes), h[n].store(at.h + ((t + 1) * states + n) * lanes)),
+     ...);
+  }
+
+  Packet d_h[] = {Packet::load(at.d_h + (n0 + n) * at.state)...};
+  Packet d_a[] = {Packet::load(at.d_a + (n0 + n) * at.state)...};
+  for (Index t = at.rows - 1; t >= 0; --t) {
+    const auto load = [&](const Scalar* from) { return Packet::load(from + t * at.row); };
+    ScanRowBackward<Scalar> row{load(at.d_y), load(at.dt), load(at.dt_x), load(at.d_h_b), load(at.d_decay_a)};
+    const Scalar* b = at.b[t] + n0;
+    const Scalar* c = at.c[t] + n0;
+    const Scalar* h_before = at.h + t * states * lanes;
+    const Scalar* decay = at.decay + t * states * lanes;
+    Scalar* d_b = at.d_b + t * at.sums + n0 * lanes;
+    Scalar* d_c = at.d_c + t * at.sums + n0 * lanes;
+    (row.retreat({.a = a + n * at.state,
+                  .b = b[n],
+                  .c = c[n],
+                  .decay = decay + n * lanes,
+                  .h_before = h_before + n * lanes,
+                  .h_after = h_before + (states + n) * lanes,
+                  .d_b = d_b + n * lanes,
+                  .d_c = d_c + n * lanes},
+                 d_h[n], d_a[n]),
+     ...);
+    row.d_h_b.store(at.d_h_b + t * at.row);
+    row.d_decay_a.store(at.d_decay_a + t * at.row);
+  }
+  (d_h[n].store(at.d_h + (n0 + n) * at.state), ...);
+  (d_a[n].store(at.d_a + (n0 + n) * at.state), ...);
 }
 
 /// kept: the states before the chunks 1, 2, ..., their rows `kept_row` apart. T >= 1.
 template <class Scalar>
 void scan_rows_backward(const ScanBlock<Scalar>& in, Index chunk, const Scalar* kept, Index kept_row, View<Scalar> d_y,
                         ScanBlockGradients<Scalar> d, Arena& scratch) {
+  constexpr Index lanes = full_width<Scalar>;
+  constexpr int states = scan_states_backward_at_once<Scalar>;
   const Index T = in.x.rows(), w = in.x.cols(), N = in.a.rows(), Q = (std::min)(chunk, T);
-  const Index W = whole_lanes<Scalar>(w), state = N * W;
-  Scalar* h = scratch.take_zeroed<Scalar>((Q + 1) * state);  // [Q+1 x N x W]  before row 0, after row 0, ...
-  Scalar* decay = scratch.take_zeroed<Scalar>(Q * state);    // [Q x N x W]
-  Scalar* d_h = scratch.take_zeroed<Scalar>(state);          // [N x W]
-  Scalar* d_a = scratch.take_zeroed<Scalar>(state);          // [N x W]
-  Scalar* a = scratch.take_zeroed<Scalar>(state);            // [N x W]
-  Scalar* dt = scratch.take_zeroed<Scalar>(W);
-  Scalar* x = scratch.take_zeroed<Scalar>(W);
-  Scalar* g = scratch.take_zeroed<Scalar>(W);  // d_y
-  Scalar* dt_x = scratch.take_zeroed<Scalar>(W);
+  // A packet more than rows are wide: a column of them would else fall on few places of a cache.
+  const Index W = whole_lanes<Scalar>(w), P = W + lanes, M = (N + 1) * lanes;
+  const auto of_states = [&] { return scratch.take_zeroed<Scalar>(N * W); };  // [N x W]
+  const auto of_rows = [&] { return scratch.take_zeroed<Scalar>(Q * P); };    // [Q x W]
+  Scalar *a = of_states(), *before = of_states(), *d_h = of_states(), *d_a = of_states();
+  Scalar *step = of_rows(), *dt = of_rows(), *dt_x = of_rows(), *g = of_rows();  // g: d_y
+  Scalar *d_h_b = of_rows(), *d_decay_a = of_rows();
   Scalar* d_d = scratch.take_zeroed<Scalar>(W);
-  Scalar* d_h_b = scratch.take<Scalar>(W);
-  Scalar* d_decay_a = scratch.take<Scalar>(W);
+  Scalar* d_b = scratch.take<Scalar>(Q * M);                   // [Q x N x lanes]
+  Scalar* d_c = scratch.take<Scalar>(Q * M);                   // [Q x N x lanes]
+  Scalar* h = scratch.take<Scalar>((Q + 1) * states * lanes);  // [Q+1 x states x lanes]
+  Scalar* decay = scratch.take<Scalar>(Q * states * lanes);    // [Q x states x lanes]
   copy_rows(a, W, in.a.data(), in.a.outerStride(), N, w);
+  const auto row = [](const auto& view, Index t) { return view.data() + t * view.outerStride(); };
   const auto product = [](auto p, auto q) { return p * q; };
-  const auto add_product = [](auto sum, auto p, auto q) { return multiply_add(p, q, sum); };
-  const auto row = [](const View<Scalar>& view, Index t) { return view.data() + t * view.outerStride(); };
+  const auto scaled = [](auto p) { return ScanDecay<Scalar>::scale * p; };
 
   for (Index index = (T - 1) / chunk; index >= 0; --index) {
     const Index begin = index * chunk, rows = (std::min)(chunk, T - begin);
-    // The chunk's states once more, from the one before it.
     if (index > 0)
-      copy_rows(h, W, kept + (index - 1) * N * kept_row, kept_row, N, w);
+      copy_rows(before, W, kept + (index - 1) * N * kept_row, kept_row, N, w);
     else
-      std::fill_n(h, state, Scalar(0));
+      std::fill_n(before, N * W, Scalar(0));
     for (Index t = 0; t < rows; ++t) {
-      if (t + rows_ahead < rows) {
-        prefetch_row(in.x, begin + t + rows_ahead);
-        prefetch_row(in.dt, begin + t + rows_ahead);
-        prefetch_row(d_y, begin + t + rows_ahead);
-      }
-      transform(w, dt_x, product, row(in.dt, begin + t), row(in.x, begin + t));
-      for (Index n = 0; n < N; ++n) {
-        Scalar* decay_n = decay + t * state + n * W;
-        const auto b_n = Lanes<Scalar>::all(row(in.b, begin + t)[n]);
-        transform(
-            w, decay_n, [](auto dt_i, auto a_i) { return exponential(dt_i * a_i); }, row(in.dt, begin + t), a + n * W);
-        transform(
-            w, h + (t + 1) * state + n * W,
-            [&](auto k, auto h_i, auto dt_x_i) { return multiply_add(k, h_i, dt_x_i * b_n); }, decay_n,
-            h + t * state + n * W, dt_x);
-      }
+      std::copy_n(row(in.dt, begin + t), w, dt + t * P);
+      std::copy_n(row(d_y, begin + t), w, g + t * P);
+      transform(w, step + t * P, scaled, row(in.dt, begin + t));
+      transform(w, dt_x + t * P, product, row(in.dt, begin + t), row(in.x, begin + t));
+    }
+    for (Scalar* sums : {d_h_b, d_decay_a}) std::fill_n(sums, rows * P, Scalar(0));
+    for (Scalar* sums : {d_b, d_c}) std::fill_n(sums, rows * M, Scalar(0));
+
+    for (Index i = 0; i < W; i += lanes) {
+      // While this chunk is computed, a part of the next is fetched, and of where this one goes.
+      const Index first = begin + rows * i / W, last = begin + rows * (i + lanes) / W;
+      prefetch_rows(first, last, d.x, d.dt);
+      if (index > 0) prefetch_rows(first - rows, last - rows, in.x, in.dt, d_y);
+      const ScanStripBackward<Scalar> strip{.rows = rows,
+                                            .row = P,
+                                            .step = step + i,
+                                            .dt = dt + i,
+                                            .dt_x = dt_x + i,
+                                            .d_y = g + i,
+                                            .d_h_b = d_h_b + i,
+                                            .d_decay_a = d_decay_a + i,
+                                            .state = W,
+                                            .a = a + i,
+                                            .before = before + i,
+                                            .d_h = d_h + i,
+                                            .d_a = d_a + i,
+                                            .sums = M,
+                                            .d_b = d_b,
+                                            .d_c = d_c,
+                                            .b = {row(in.b, begin), in.b.outerStride()},
+                                            .c = {row(in.c, begin), in.c.outerStride()},
+                                            .h = h,
+                                            .decay = decay};
+      in_blocks_of_states<states>(N, 0, [&](auto n, Index n0) { scan_states_backward(n, strip, n0); });
     }
 
-    for (Index t = rows - 1; t >= 0; --t) {
-      std::copy_n(row(in.dt, begin + t), w, dt);
-      std::copy_n(row(in.x, begin + t), w, x);
-      std::copy_n(row(d_y, begin + t), w, g);
-      transform(w, dt_x, product, dt, x);
-      std::fill_n(d_h_b, W, Scalar(0));
-      std::fill_n(d_decay_a, W, Scalar(0));
+    for (Index t = 0; t < rows; ++t)
       for (Index n = 0; n < N; ++n) {
-        const Index at = t * state + n * W, out = (begin + t) * N + n;
-        scan_step_backward(ScanStep<Scalar>{.d_y = g,
-                                            .dt = dt,
-                                            .dt_x = dt_x,
-                                            .a = a + n * W,
-                                            .decay = decay + at,
-                                            .before = h + at,
-                                            .after = h + at + state,
-                                            .b = row(in.b, begin + t)[n],
-                                            .c = row(in.c, begin + t)[n],
-                                            .d_h = d_h + n * W,
-                                            .d_a = d_a + n * W,
-                                            .d_h_b = d_h_b,
-                                            .d_decay_a = d_decay_a,
-                                            .d_b = d.b + out,
-                                            .d_c = d.c + out},
-                           W);
+        d.b[(begin + t) * N + n] = Lanes<Scalar>::load(d_b + t * M + n * lanes).sum();
+        d.c[(begin + t) * N + n] = Lanes<Scalar>::load(d_c + t * M + n * lanes).sum();
       }
+    for (Index t = 0; t < rows; ++t) {
       // y = ... + d x   =>   d_x += d d_y,  d_d += d_y x        d_(dt x) = d_h_b   =>   d_x += dt d_h_b,  d_dt += x d_h_b
+      const Scalar* x = row(in.x, begin + t);
       Scalar* d_x = d.x.data() + (begin + t) * d.x.outerStride();
       Scalar* d_dt = d.dt.data() + (begin + t) * d.dt.outerStride();
-      transform(w, d_x, add_product, d_x, in.d, g);
-      transform(w, d_x, add_product, d_x, dt, d_h_b);
-      transform(w, d_d, add_product, d_d, g, x);
+      transform(
+          w, d_x,
+          [](auto sum, auto d_i, auto g_i, auto dt_i, auto h_b) {
+            return multiply_add(dt_i, h_b, multiply_add(d_i, g_i, sum));
+          },
+          d_x, in.d, g + t * P, dt + t * P, d_h_b + t * P);
+      transform(
+          w, d_d, [](auto sum, auto g_i, auto x_i) { return multiply_add(g_i, x_i, sum); }, d_d, g + t * P, x);
       transform(
           w, d_dt, [](auto sum, auto decay_a, auto x_i, auto h_b) { return sum + multiply_add(x_i, h_b, decay_a); }, d_dt,
-          d_decay_a, x, d_h_b);
+          d_decay_a + t * P, x, d_h_b + t * P);
     }
   }
   for (Index n = 0; n < N; ++n) add_scaled(d.a.data() + n * d.a.outerStride(), Scalar(1), d_a + n * W, w);
