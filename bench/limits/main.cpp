@@ -84,7 +84,8 @@ class Run {
   Result one(const Row& row) {
     Result result{.row = row, .why = row.why};
     if (bench::interrupted()) result.why = "interrupted";
-    if (!result.why.empty()) return result;
+    // What cannot be timed here, as the same is computed another way, is checked nevertheless.
+    if (!result.why.empty() && !options_.check) return result;
     result.one = on(row, alone_, result.why);
     if (result.one && !row.scaling && pool_.workers() > 1 && !bench::interrupted()) result.all = on(row, pool_, result.why);
     return result;

@@ -1,44 +1,11 @@
-// Prefill: T = S rows on an empty cache. FLOPs of causal attention are those of the pairs that are seen: about half.
-#include <heed/ops/attend.hpp>
+// Prefill in float: its products as they are.
 #include <memory>
 
-#include "attend_sizes.hpp"
-#include "oracle.hpp"
+#include "prefill.hpp"
 #include "row.hpp"
 
 namespace limits {
 namespace {
-
-struct Prefill {
-  AttendSizes sizes;
-  heed::AttendOptions options;
-  bench::HugeMatrix<float> q, k, v, y;
-
-  Prefill(const AttendSizes& of, const heed::AttendOptions& how)
-      : sizes(of),
-        options(how),
-        q(random(of.keys, of.heads * of.width, "q")),
-        k(random(of.keys, of.kv_heads * of.width, "k")),
-        v(random(of.keys, of.kv_heads * of.width, "v")),
-        y(of.keys, of.heads * of.width) {
-    options.heads = of.heads;
-    options.kv_heads = of.kv_heads;
-  }
-  void run(heed::Workers& workers) { heed::attend_into(q.view(), k.view(), v.view(), options, y.mutable_view(), workers); }
-  std::string check(heed::Workers& workers) {
-    run(workers);
-    for (const Index head : {Index(0), sizes.heads - 1}) {
-      const Index kv = head / (sizes.heads / sizes.kv_heads) * sizes.width, at = head * sizes.width;
-      const HeadOperands of{q.data() + at, k.data() + kv, v.data() + kv, q.cols(),    k.cols(),
-                            v.cols(),      sizes.keys,    sizes.width,   options.mask};
-      for (const Index row : some_rows(sizes.keys))
-        if (std::string wrong = of.check("head " + std::to_string(head), row, row, y.data() + row * y.cols() + at);
-            !wrong.empty())
-          return wrong;
-    }
-    return {};
-  }
-};
 
 Row prefill_row(const std::string& workload, const AttendSizes& sizes, double must, double aim,
                 const heed::AttendOptions& options = {}) {
