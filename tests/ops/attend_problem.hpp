@@ -209,6 +209,27 @@ struct Problem {
     o.setZero();
     heed::attend(computed(), v_heads, sequences, heed::mutable_view_of(o), workers);
   }
+  /// The same by one kernel, whichever this instruction set would choose: kernel(group, row, count, keys, partial,
+  /// scratch).
+  template <class Kernel>
+  void forward_by(Kernel&& kernel) {
+    using namespace heed::detail;
+    o.setZero();
+    const auto a = computed();
+    const Index heads = c.heads / c.kv_heads, block = std::max(Index(1), attend_block_lanes<Scalar> / heads);
+    for (Index b = 0; b < k_heads.sequences; ++b)
+      for (Index g = 0; g < c.kv_heads; ++g)
+        for (Index row = 0; row < rows(b); row += block) {
+          heed::Arena scratch;
+          const Index count = std::min(block, rows(b) - row), first = sequences.begin(b) + row;
+          const auto group = group_of(a, v_heads, sequences, b, g);
+          const auto keys = stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows);
+          Scalar* partial = scratch.take<Scalar>(Partial<Scalar>::size(heads * count, c.value_width));
+          kernel(group, row, count, keys, Partial<Scalar>::at(partial, heads * count), scratch);
+          finish_rows(group, row, count, partial, 1, &o(first, g * heads * c.value_width), o.cols(),
+                      &log_sum_exp(first, g * heads), log_sum_exp.cols(), scratch);
+        }
+  }
   void backward(Workers& workers) {
     heed::attend_backward(computed(), v_heads, sequences, heed::view_of(o), heed::view_of(d_o), heed::mutable_view_of(d_q),
                           workers);
@@ -371,6 +392,30 @@ inline const std::vector<Mask> masks = {
 template <class Scalar>
 bool same_bits(const Matrix<Scalar>& a, const Matrix<Scalar>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), sizeof(Scalar) * std::size_t(a.size())) == 0;
+}
+
+/// Every kernel that is compiled in, not only the one that this instruction set and scalar take.
+template <class Scalar>
+void expect_every_kernel_matches_reference(const Case& c, bool keep) {
+  std::ostringstream text;
+  text << c;
+  SCOPED_TRACE(text.str());
+  Problem<Scalar> p(c, keep);
+  const auto oracle = p.template expected<Wide<Scalar>>();
+  const auto naive = p.template expected<Scalar>();
+  const Index n = p.longest_sum();
+  const auto expect = [&](const char* name, auto&& kernel) {
+    SCOPED_TRACE(name);
+    p.forward_by(kernel);
+    expect_as_good_as_naive<Scalar>("o", p.o, naive.o, oracle.o, n);
+    expect_as_good_as_naive<Scalar>("log_sum_exp", p.log_sum_exp, naive.log_sum_exp, oracle.log_sum_exp, n);
+    for (Index i = 0; keep && i < Index(oracle.a.size()); ++i)
+      expect_as_good_as_naive<Scalar>("a", AsMatrix<Scalar>{p.kept.entries[i]},
+                                      RowsAsMatrix<Scalar>{naive.a[std::size_t(i)]},
+                                      RowsAsMatrix<Wide<Scalar>>{oracle.a[std::size_t(i)]}, n);
+  };
+  expect("tiles", [](auto&&... all) { heed::detail::attend_tiled<Scalar>(all...); });
+  expect("strips", [](auto&&... all) { heed::detail::attend_strips<Scalar>(all...); });
 }
 
 /// One option of logits at a time, and all together.

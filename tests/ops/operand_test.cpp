@@ -23,6 +23,27 @@ TYPED_TEST(Operand, EqualsTheDefinitionAroundTheEdgesOfTiles) {
                                           false);
 }
 
+TYPED_TEST(Operand, OfEveryKernelEqualsTheDefinitionAroundTheEdgesOfStripsTilesAndBlocks) {
+  for (Index n : {1, 15, 16, 17, 47, 48, 49, 97, 127, 128, 129, 191, 192, 193, 257, 389})
+    for (const Mask& mask : {heed::causal(), heed::window(50), heed::bidirectional()})
+      expect_every_kernel_matches_reference<TypeParam>(
+          {.heads = 1, .kv_heads = 1, .width = 8, .mask = mask, .sequences = {{n, n}}}, false);
+}
+
+TYPED_TEST(Operand, OfEveryKernelEqualsTheDefinitionUnderEveryMask) {
+  for (const Mask& mask : masks)
+    for (const bool keep : {false, true})
+      expect_every_kernel_matches_reference<TypeParam>(
+          {.heads = 6, .kv_heads = 2, .width = 5, .value_width = 3, .mask = mask, .sequences = {{137, 140}, {5, 31}}},
+          keep);
+}
+
+TYPED_TEST(Operand, OfEveryKernelEqualsTheDefinitionUnderEveryOption) {
+  for (const Case& c : with_options(
+           {.heads = 4, .kv_heads = 2, .width = 17, .value_width = 33, .sequences = {{67, 140}}, .storage = Storage::half}))
+    expect_every_kernel_matches_reference<TypeParam>(c, true);
+}
+
 TYPED_TEST(Operand, EqualsTheDefinitionUnderEveryMaskForEveryGrouping) {
   for (const Mask& mask : masks)
     for (Index kv_heads : {6, 2, 1})

@@ -7,6 +7,7 @@
 #include <Eigen/Core>
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 
 #include "../core/matrix.hpp"
 
@@ -73,10 +74,29 @@ struct Lanes {
 
   /// e^x, and exactly zero where e^x would be too small to be a normal number (e^-inf among them), so that no denormal
   /// numbers arise. NaN stays NaN.
+  ///   float   2^n e^r,  n = round(x / ln 2),  e^r a polynomial on |r| <= ln 2 / 2, with e^0 = 1 and relative error 2e-9
   friend Lanes exponential(Lanes x) {
-    const Packet lowest = Eigen::internal::pset1<Packet>(sizeof(Scalar) == 4 ? Scalar(-87) : Scalar(-708));
-    const Packet zero = Eigen::internal::pset1<Packet>(Scalar(0));
-    return {Eigen::internal::pselect(Eigen::internal::pcmp_lt(x.raw, lowest), zero, Eigen::internal::pexp(x.raw))};
+    if constexpr (scales_by_bits) {
+      const Packet infinite = Eigen::internal::pcmp_lt(all(Scalar(88.7228317)).raw, x.raw);
+      const Lanes infinity = all(std::numeric_limits<Scalar>::infinity());
+      return {Eigen::internal::pselect(infinite, infinity.raw, falling_exponential(x).raw)};
+    } else {
+      return Lanes{Eigen::internal::pexp(x.raw)}.zero_where_below(x);
+    }
+  }
+  /// The same for x <= 0, where nothing is infinite.
+  friend Lanes falling_exponential(Lanes x) {
+    if constexpr (scales_by_bits) {
+      const Lanes rounding = all(Scalar(12582912));  // 1.5 2^23: x + rounding holds round(x) in its last bits
+      const Lanes n = multiply_add(x, all(Scalar(1.44269504)), rounding), whole = n - rounding;
+      const Lanes r = multiply_add(whole, all(Scalar(2.12194440e-4)), multiply_add(whole, all(Scalar(-0.693359375)), x));
+      Lanes e = all(Scalar(1.3843653656e-3));
+      for (const double c : {8.37415529976e-3, 4.16680020326e-2, 0.166664312628, 0.499999942091, 1.00000003217, 1.0})
+        e = multiply_add(e, r, all(static_cast<Scalar>(c)));
+      return times_power(e, n).zero_where_below(x);
+    } else {
+      return exponential(x);
+    }
   }
   friend Lanes magnitude(Lanes x) { return {Eigen::internal::pabs(x.raw)}; }
 
@@ -106,6 +126,26 @@ struct Lanes {
   }
   /// sigma(x) = 1 / (1 + e^-x)
   friend Lanes logistic(Lanes x) { return Scalar(1) / (Scalar(1) + exponential(Scalar(0) - x)); }
+
+ private:
+  // A float packet's exponents are scaled by adding to its bits.
+  static constexpr bool scales_by_bits = sizeof(Scalar) == 4 && width > 1;
+
+  // x 2^n, n as it stands in the last bits of n + rounding. The result has to be a normal number. NaN stays NaN.
+  static Lanes times_power(Lanes x, Lanes n) {
+    using namespace Eigen::internal;
+    using Bits = typename unpacket_traits<Packet>::integer_packet;
+    const Bits exponent = plogical_shift_left<23>(Bits(preinterpret<Bits>(n.raw)));
+    return {preinterpret<Packet>(padd(Bits(preinterpret<Bits>(x.raw)), exponent))};
+  }
+  // Zero where e^x is too small.
+  Lanes zero_where_below(Lanes x) const {
+    const Lanes lowest = all(sizeof(Scalar) == 4 ? Scalar(-87) : Scalar(-708));
+    if constexpr (width == 1)
+      return x.raw < lowest.raw ? all(Scalar(0)) : *this;
+    else
+      return {Eigen::internal::pandnot(raw, Eigen::internal::pcmp_lt(x.raw, lowest.raw))};
+  }
 };
 
 // The n < full width values at `from`, followed by zeros.

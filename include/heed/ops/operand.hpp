@@ -17,6 +17,7 @@
 #include "kernels/attend_given.hpp"
 #include "kernels/attend_in_terms.hpp"
 #include "kernels/attend_plan.hpp"
+#include "kernels/attend_strips.hpp"
 #include "score_bias.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -141,7 +142,7 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
       if (plan.few)
         attend_few(group, keys, out, scratch);
       else
-        attend_tiled(group, row, count, keys, out, scratch);
+        attend_rows(group, row, count, keys, out, scratch);
       if (plan.cuts == 1) finish(group, job, row, count, partial, 1, scratch);
     });
 
@@ -291,7 +292,8 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
                              bytes(few * attend_cut_keys) + bytes(few * key_width) + bytes(attend_cut_keys) +
-                             bytes(attend_tile_keys * key_width) + bytes(attend_tile_keys * value_width);
+                             bytes(strip_tile_keys * key_width) + bytes(strip_tile_keys * value_width) +
+                             bytes((strip_tile_keys + 1) * strip_lanes<Scalar>);
   const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
   const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);

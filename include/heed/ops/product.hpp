@@ -23,38 +23,73 @@ struct Strided {
   Strided from(Index i, Index j) const { return {data + i * row + j * col, row, col}; }
 };
 
+// A block of C in registers: rows x packets sums, a row of B, and one element of A at a time. Of three packets a row, one
+// load from memory feeds more than two multiply-adds.
 #if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr int product_rows = 8;  // 8 x 2 accumulators of 32 registers
+inline constexpr int product_rows = 8, product_packets = 3;  // 24 sums of 32 registers
+#elif defined(__FMA__)
+inline constexpr int product_rows = 4, product_packets = 3;  // 12 of 16
 #else
-inline constexpr int product_rows = 4;  // 4 x 2 of 16
+inline constexpr int product_rows = 4, product_packets = 2;  // 8 of 16: a product needs a register of its own
 #endif
 
-// One block of C, held in registers while K runs.
-template <int width, int rows, int packets, class Scalar>
-void accumulate_block(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index K) {
+// What a block starts from.
+struct FromC {
+  template <class Packet, class Scalar>
+  Packet start(const Scalar* c, Index) const {
+    return Packet::load(c);
+  }
+};
+struct FromZero {
+  template <class Packet, class Scalar>
+  Packet start(const Scalar*, Index) const {
+    return Packet::all(Scalar(0));
+  }
+};
+/// Every column of C times a factor of its own.
+template <class Scalar>
+struct FromScaledC {
+  const Scalar* factors;  // [N]
+
+  template <class Packet>
+  Packet start(const Scalar* c, Index column) const {
+    return Packet::load(c) * Packet::load(factors + column);
+  }
+};
+
+// One block of C, held in registers while K runs. Row by row of A in the loop: with all of its elements at once, the sums
+// would not fit beside them. Arguments by value, since what is referred to is loaded again after every store to C.
+template <int width, class Scalar, class From, std::size_t... R, std::size_t... P>
+void accumulate_block(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index K, From from,
+                      std::index_sequence<R...>, std::index_sequence<P...>) {
   using Packet = Lanes<Scalar, width>;
-  const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... P>(
-      std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<P...>) {
-    constexpr std::size_t n = sizeof...(P);
-    Packet sum[] = {Packet::load(c + Index(I / n) * c_row + Index(I % n) * width)...};
-    const Scalar* a_k[] = {(a.data + Index(R) * a.row)...};
-    for (Index k = 0; k < K; ++k) {
-      const Packet b_k[] = {Packet::load(b + k * b_row + Index(P) * width)...};
-      const Packet a_r[] = {Packet::all(a_k[R][k * a.col])...};
-      ((sum[I] = multiply_add(a_r[I / n], b_k[I % n], sum[I])), ...);
-    }
-    (sum[I].store(c + Index(I / n) * c_row + Index(I % n) * width), ...);
+  constexpr std::size_t n = sizeof...(P);
+  Packet sum[sizeof...(R) * n];
+  const auto start_row = [&sum, from](std::size_t r, const Scalar* c_r) {
+    ((sum[r * n + P] = from.template start<Packet>(c_r + Index(P) * width, Index(P) * width)), ...);
   };
-  body(std::make_index_sequence<std::size_t(rows) * std::size_t(packets)>(), std::make_index_sequence<std::size_t(rows)>(),
-       std::make_index_sequence<std::size_t(packets)>());
+  (start_row(R, c + Index(R) * c_row), ...);
+  const Scalar* a_k[] = {(a.data + Index(R) * a.row)...};
+  for (Index k = 0; k < K; ++k) {
+    const Packet b_k[] = {Packet::load(b + k * b_row + Index(P) * width)...};
+    const auto add_row = [&sum, &b_k](std::size_t r, Scalar a_rk) {
+      const Packet a_r = Packet::all(a_rk);
+      ((sum[r * n + P] = multiply_add(a_r, b_k[P], sum[r * n + P])), ...);
+    };
+    (add_row(R, a_k[R][k * a.col]), ...);
+  }
+  const auto store_row = [&sum](std::size_t r, Scalar* c_r) { (sum[r * n + P].store(c_r + Index(P) * width), ...); };
+  (store_row(R, c + Index(R) * c_row), ...);
 }
 
 // All rows of C over `packets` packets of columns.
-template <int width, int packets, class Scalar>
-void accumulate_columns(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index K) {
+template <int width, int packets, class Scalar, class From = FromC>
+void accumulate_columns(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Index b_row, Index M, Index K,
+                        From from = {}) {
   const auto block = [&]<int rows>(Index i) {
-    accumulate_block<width, rows, packets>(c + i * c_row, c_row, Strided<Scalar>{a.data + i * a.row, a.row, a.col}, b,
-                                           b_row, K);
+    accumulate_block<width>(c + i * c_row, c_row, a.from(i, 0), b, b_row, K, from,
+                            std::make_index_sequence<std::size_t(rows)>(),
+                            std::make_index_sequence<std::size_t(packets)>());
   };
   Index i = 0;
   for (; i + product_rows <= M; i += product_rows) block.template operator()<product_rows>(i);
@@ -69,6 +104,9 @@ void accumulate_from(Index j, Scalar* c, Index c_row, Strided<Scalar> a, const S
                      Index K) {
   if (M <= 2)  // few rows: more columns at once hide the latency of the multiply-add
     for (; j + 8 * width <= N; j += 8 * width) accumulate_columns<width, 8>(c + j, c_row, a, b + j, b_row, M, K);
+  if constexpr (product_packets == 3)
+    for (Index left = (N - j) / width; left == 3 || left >= 5; left -= 3, j += 3 * width)  // 4 are 2 + 2
+      accumulate_columns<width, 3>(c + j, c_row, a, b + j, b_row, M, K);
   for (; j + 2 * width <= N; j += 2 * width) accumulate_columns<width, 2>(c + j, c_row, a, b + j, b_row, M, K);
   for (; j + width <= N; j += width) accumulate_columns<width, 1>(c + j, c_row, a, b + j, b_row, M, K);
   if constexpr (width > 1)

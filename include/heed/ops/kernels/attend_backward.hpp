@@ -30,19 +30,18 @@ template <class Scalar>
 void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& s, const Scalar* y, Index y_stride,
               Index width, Index keys) {
   for (Index h = 0; h < s.heads; ++h)
-    accumulate(d_x, d_x_stride, Strided<Scalar>{tile + h * s.rows, s.lanes, 1}, y + h * width, y_stride, keys, width,
-               s.rows);
+    accumulate(d_x, d_x_stride, Strided<Scalar>{tile + h, s.lanes, s.heads}, y + h * width, y_stride, keys, width, s.rows);
 }
 
 /// D [lanes] += rowsum(P o echo) over what head h's rows [row, row + s.rows) see.
 template <class Scalar>
-void add_echo_sums(Scalar* sums, const Probabilities<Scalar>& kept, Index row, const Stacked& s) {
+void add_echo_sums(Scalar* sums, Index h, const Probabilities<Scalar>& kept, Index row, const Stacked& s) {
   for (const Interval keys : s.visible(kept.keys()))
     for (Index key = keys.begin; key < keys.end; ++key) {
       const Interval seen = s.seen_by(key);
       const Scalar* p = kept.by_key() + key * kept.rows() + row;
       const Scalar* echo = kept.gradient_by_key() + key * kept.rows() + row;
-      for (Index i = seen.begin; i < seen.end; ++i) sums[i] += p[i] * echo[i];
+      for (Index i = seen.begin; i < seen.end; ++i) sums[s.lane(h, i)] += p[i] * echo[i];
     }
 }
 
@@ -52,10 +51,11 @@ template <class Scalar>
 void alter_tile_backward(Scalar* d_z, Scalar* p, const QueryGroup<Scalar>& group, const Stacked& s, Index row,
                          Interval keys, Coverage coverage, const Scalar* derivative) {
   // What is hidden may be NaN so far: before it is added, and after it has met a derivative that is NaN too.
+  const Interval all{0, s.lanes};
   const auto hide_all = [&](Scalar* tile) {
     if (coverage == Coverage::partial) hide(tile, s, keys, Scalar(0));
-    for (Index h = 0; group.bias != nullptr && h < s.heads; ++h)
-      for_each_hidden(group.bias[h], h, s, row, keys, [&](Index lane, Index j) { tile[j * s.lanes + lane] = Scalar(0); });
+    if (group.bias != nullptr)
+      for_each_hidden(group, s, all, row, keys, [&](Index lane, Index j) { tile[j * s.lanes + lane] = Scalar(0); });
   };
   hide_all(p);
   hide_all(d_z);
@@ -64,7 +64,7 @@ void alter_tile_backward(Scalar* d_z, Scalar* p, const QueryGroup<Scalar>& group
     if (bias.gradient == nullptr) continue;
     for (Index i = 0; i < s.rows; ++i) {
       Scalar* d_bias = bias.gradient + (row + i) * bias.gradient_stride + keys.begin;
-      for (Index j = 0; j < keys.size(); ++j) d_bias[j] += d_z[j * s.lanes + h * s.rows + i];
+      for (Index j = 0; j < keys.size(); ++j) d_bias[j] += d_z[j * s.lanes + s.lane(h, i)];
     }
   }
   const Index n = keys.size() * s.lanes;
@@ -104,17 +104,17 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
   const auto has_echo = [&](Index h) { return group.keeps(h) && group.kept[h].has_gradient(); };
   for (Index h = 0; h < group.heads; ++h) {
     for (Index i = 0; i < count; ++i) {
-      subtract[h * count + i] = subtrahend(d.log_sum_exp(row + i, h));
-      sums[h * count + i] = dot(d_o_rows + i * d.d_o.outerStride() + h * v.width,
-                                d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
+      subtract[s.lane(h, i)] = subtrahend(d.log_sum_exp(row + i, h));
+      sums[s.lane(h, i)] = dot(d_o_rows + i * d.d_o.outerStride() + h * v.width,
+                               d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
     }
-    if (has_echo(h)) add_echo_sums(sums + h * count, group.kept[h], row, s);
+    if (has_echo(h)) add_echo_sums(sums, h, group.kept[h], row, s);
     // lse = log sum_j e^z_j   =>   d_z_j = p_j d_lse
     for (Index i = 0; d.d_log_sum_exp != nullptr && i < count; ++i)
-      sums[h * count + i] -= d.d_log_sum_exp[(row + i) * d.d_log_sum_exp_stride + h];
+      sums[s.lane(h, i)] -= d.d_log_sum_exp[(row + i) * d.d_log_sum_exp_stride + h];
     // p_sink = e^(sink - lse), dP_sink = 0   =>   d_sink = sum_i p_sink (0 - D_i)
     for (Index i = 0; d.d_sinks != nullptr && i < count; ++i)
-      d.d_sinks[h] -= std::exp(group.sinks[h] - subtract[h * count + i]) * sums[h * count + i];
+      d.d_sinks[h] -= std::exp(group.sinks[h] - subtract[s.lane(h, i)]) * sums[s.lane(h, i)];
   }
   // As in add_values: where the mask cuts through a tile, what is not finite meets visible pairs only.
   const Interval all_rows{0, count};
@@ -125,7 +125,7 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
     const Strided<Scalar> k_rows = rows_in(k, keys, k_buffer);
     product_tile(p, k_rows, keys.size(), k.width, q, s.lanes);
     product_tile(d_s, rows_in(v, keys, v_buffer), keys.size(), v.width, d_o, s.lanes);
-    if (group.alters_logits()) alter_tile(p, group, s, row, keys, lanes, derivative);
+    if (group.alters_logits()) alter_tile(p, group, s, Interval{0, s.lanes}, row, keys, lanes, derivative);
     const Scalar scale = group.alters_logits() ? Scalar(1) : group.scale;
     for (Index j = 0; j < keys.size(); ++j) {
       Scalar* p_j = p + j * s.lanes;
@@ -133,7 +133,7 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
       for (Index h = 0; h < group.heads; ++h) {
         if (!has_echo(h)) continue;
         const Scalar* echo = group.kept[h].gradient_by_key() + (keys.begin + j) * group.rows + row;
-        for (Index i = 0; i < count; ++i) d_s_j[h * count + i] += echo[i];
+        for (Index i = 0; i < count; ++i) d_s_j[s.lane(h, i)] += echo[i];
       }
       // No probability exceeds 1: of huge logits, the last places differ from those that lse was made of.
       transform(
@@ -161,11 +161,12 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
       for (Index h = 0; h < s.heads; ++h)
         for (Index i = seen.begin; i < seen.end; ++i) {
           if (group.hides(h, row + i, keys.begin + j)) continue;
-          const Index lane = h * count + i;
+          const Index lane = s.lane(h, i);
           const Scalar p_ij = p[j * s.lanes + lane], d_s_ij = d_s[j * s.lanes + lane];
           add_scaled(d_v + j * v.gradient_stride, p_ij, d_o_rows + i * d.d_o.outerStride() + h * v.width, v.width);
           add_scaled(d_k + j * k.gradient_stride, d_s_ij, q_rows + i * group.q_stride + h * k.width, k.width);
-          for (Index e = 0; e < k.width; ++e) d_q[e * s.lanes + lane] += d_s_ij * k_rows.data[j * k_rows.row + e];
+          for (Index e = 0; e < k.width; ++e)
+            add_scaled(d_q + e * s.lanes + lane, k_rows.data[j * k_rows.row + e], d_s + j * s.lanes + lane, 1);
         }
     }
   });

@@ -20,7 +20,7 @@ void give_tiled(const Probabilities<Scalar>& a, const HeadRows<Scalar>& v, Index
     const Scalar* p = a.by_key() + in_tile.begin * a.rows() + row;
     add_values(o, view_of(p, in_tile.size(), count, a.rows()), s, rows_in(v, in_tile, buffer), v.width, in_tile,
                a.bias().empty() ? coverage : Coverage::partial,
-               [&](Index, Index i, Index key) { return a.bias().hides(row + i, key); });
+               [&](Index lane, Index key) { return a.bias().hides(row + lane, key); });
   });
   add_lanes(out, out_stride, 0, s, o, v.width);
 }

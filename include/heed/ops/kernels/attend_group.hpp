@@ -12,9 +12,10 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// Query rows stacked in a block: four packets of AVX-512, and a tile's S^T stays in the first caches.
+/// Query rows stacked in a block: they share what is fetched of K and V. Whole strips of every instruction set, see
+/// attend_strips.hpp; and a tile's S^T stays in the second cache.
 template <class Scalar>
-inline constexpr Index attend_block_lanes = 256 / Index(sizeof(Scalar));
+inline constexpr Index attend_block_lanes = 768 / Index(sizeof(Scalar));
 
 inline constexpr Index attend_tile_keys = 64;
 
@@ -44,7 +45,8 @@ struct QueryGroup {
   bool hides(Index head, Index row, Index key) const { return bias != nullptr && bias[head].hides(row, key); }
 };
 
-/// The query rows in the lanes: lane h rows + i is row i of head h; `lanes` is padded to whole packets.
+/// The query rows in the lanes: lane i heads + h is row i of head h, so that neighbours see about the same keys; `lanes` is
+/// padded to whole packets.
 struct Stacked {
   Index heads;
   Index rows;
@@ -52,13 +54,27 @@ struct Stacked {
   Index lanes;
   Mask mask;
 
-  Coverage coverage(Interval keys) const { return mask.coverage(position, position + rows - 1, keys.begin, keys.end - 1); }
+  Index lane(Index head, Index row) const { return row * heads + head; }
+  /// The rows that have a lane in [begin, end), or a part of it that is padding.
+  Interval rows_of(Interval of_lanes) const {
+    return {of_lanes.begin / heads, (std::min)(rows, (of_lanes.end + heads - 1) / heads)};
+  }
+
+  Coverage coverage(Interval keys) const { return coverage(Interval{0, rows}, keys); }
+  Coverage coverage(Interval of_rows, Interval keys) const {
+    return mask.coverage(position + of_rows.begin, position + of_rows.end - 1, keys.begin, keys.end - 1);
+  }
   /// Every key that some row sees is in it.
   Intervals visible(Index keys) const { return mask.visible(position, position + rows - 1, keys); }
   /// The rows, of each head, that see the key.
   Interval seen_by(Index key) const {
     const Interval positions = mask.seen_by(key, position, position + rows - 1);
     return {positions.begin - position, positions.end - position};
+  }
+  /// The lanes that see the key.
+  Interval lanes_that_see(Index key) const {
+    const Interval of_rows = seen_by(key);
+    return {of_rows.begin * heads, of_rows.end * heads};
   }
 };
 
@@ -77,10 +93,14 @@ Strided<Scalar> rows_in(const HeadRows<Scalar>& x, Interval keys, Scalar* buffer
   return {buffer, x.width, 1};
 }
 
-/// The buffer that rows_in needs for a tile; none where rows are not widened.
+/// The buffer that rows_in needs for a tile of keys; none where rows are not widened.
+template <class Scalar>
+Scalar* take_buffer(const HeadRows<Scalar>& x, Index keys, Arena& scratch) {
+  return x.storage == Storage::arithmetic ? nullptr : scratch.take<Scalar>(keys * x.width);
+}
 template <class Scalar>
 Scalar* take_buffer(const HeadRows<Scalar>& x, Arena& scratch) {
-  return x.storage == Storage::arithmetic ? nullptr : scratch.take<Scalar>(attend_tile_keys * x.width);
+  return take_buffer(x, attend_tile_keys, scratch);
 }
 
 /// What is known of a block's rows after some of their keys: maximum and sum of exponentials [heads*rows], and the

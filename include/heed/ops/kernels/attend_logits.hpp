@@ -42,61 +42,59 @@ struct LaneSlopes {
     LaneSlopes made{scratch.take_zeroed<Scalar>(s.lanes), scratch.take_zeroed<Scalar>(s.lanes)};
     for (Index h = 0; h < s.heads; ++h)
       for (Index i = 0; i < s.rows; ++i) {
-        made.slope[h * s.rows + i] = group.slopes[h];
-        made.row[h * s.rows + i] = static_cast<Scalar>(i);
+        made.slope[s.lane(h, i)] = group.slopes[h];
+        made.row[s.lane(h, i)] = static_cast<Scalar>(i);
       }
     return made;
   }
 };
 
-/// tile [keys x lanes] <- tile - slope |p - j|. Distances are whole numbers, and exact.
+/// tile [keys x part.size()] <- tile - slope |p - j|. Distances are whole numbers, and exact.
 template <class Scalar>
-void add_distances(Scalar* tile, const Stacked& s, Interval keys, const LaneSlopes<Scalar>& lanes) {
-  for (Index key = keys.begin; key < keys.end; ++key, tile += s.lanes) {
+void add_distances(Scalar* tile, const Stacked& s, Interval part, Interval keys, const LaneSlopes<Scalar>& lanes) {
+  for (Index key = keys.begin; key < keys.end; ++key, tile += part.size()) {
     const auto from_row_0 = Lanes<Scalar>::all(static_cast<Scalar>(key - s.position));
     transform(
-        s.lanes, tile, [&](auto z, auto slope, auto row) { return z - slope * magnitude(row - from_row_0); }, tile,
-        lanes.slope, lanes.row);
+        part.size(), tile, [&](auto z, auto slope, auto row) { return z - slope * magnitude(row - from_row_0); }, tile,
+        lanes.slope + part.begin, lanes.row + part.begin);
   }
 }
 
-/// f(lane, row, key) for every pair of head h that its bias hides in the tile [keys x lanes]; row 0 of the block is `row`.
+/// f(lane, key) for every pair of the tile, counted from its corner, that a bias hides; row 0 of the block is `row`.
 template <class Scalar, class F>
-void for_each_hidden(const ScoreBias<Scalar>& bias, Index h, const Stacked& s, Index row, Interval keys, F&& f) {
-  if (bias.empty()) return;
-  for (Index i = 0; i < s.rows; ++i)
-    for (Index key = keys.begin; key < keys.end; ++key)
-      if (bias.hides(row + i, key)) f(h * s.rows + i, key - keys.begin);
-}
-
-/// tile [keys x lanes] <- tile + bias; -inf where it hides, whatever stood there.
-template <class Scalar>
-void add_bias(Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Index row, Interval keys) {
-  for (Index h = 0; h < s.heads; ++h) {
-    const ScoreBias<Scalar>& bias = group.bias[h];
-    Scalar* of_head = tile + h * s.rows;
-    if (bias.added != nullptr)
-      for (Index i = 0; i < s.rows; ++i) {
-        const Scalar* added = bias.added + (row + i) * bias.stride + keys.begin;
-        for (Index j = 0; j < keys.size(); ++j) of_head[j * s.lanes + i] += added[j];
-      }
-    for_each_hidden(bias, h, s, row, keys,
-                    [&](Index lane, Index j) { tile[j * s.lanes + lane] = -std::numeric_limits<Scalar>::infinity(); });
+void for_each_hidden(const QueryGroup<Scalar>& group, const Stacked& s, Interval part, Index row, Interval keys, F&& f) {
+  for (Index lane = part.begin; lane < (std::min)(part.end, s.heads * s.rows); ++lane) {
+    const ScoreBias<Scalar>& bias = group.bias[lane % s.heads];
+    for (Index key = keys.begin; !bias.empty() && key < keys.end; ++key)
+      if (bias.hides(row + lane / s.heads, key)) f(lane - part.begin, key - keys.begin);
   }
 }
 
-/// The tile [keys x lanes] as the mask takes it. With `derivative` [keys x lanes], d(logit)/d(scale q . k) is written
-/// there.
+/// tile [keys x part.size()] <- tile + bias; -inf where it hides, whatever stood there.
 template <class Scalar>
-void alter_tile(Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Index row, Interval keys,
+void add_bias(Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Interval part, Index row, Interval keys) {
+  for (Index lane = part.begin; lane < (std::min)(part.end, s.heads * s.rows); ++lane) {
+    const ScoreBias<Scalar>& bias = group.bias[lane % s.heads];
+    if (bias.added == nullptr) continue;
+    const Scalar* added = bias.added + (row + lane / s.heads) * bias.stride + keys.begin;
+    for (Index j = 0; j < keys.size(); ++j) tile[j * part.size() + lane - part.begin] += added[j];
+  }
+  for_each_hidden(group, s, part, row, keys,
+                  [&](Index lane, Index j) { tile[j * part.size() + lane] = -std::numeric_limits<Scalar>::infinity(); });
+}
+
+/// The tile [keys x part.size()], of the lanes in `part`, as the mask takes it. With `derivative`, of the same shape,
+/// d(logit)/d(scale q . k) is written there.
+template <class Scalar>
+void alter_tile(Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Interval part, Index row, Interval keys,
                 const LaneSlopes<Scalar>& lanes, Scalar* derivative = nullptr) {
-  const Index n = keys.size() * s.lanes;
+  const Index n = keys.size() * part.size();
   if (group.soft_cap > 0) {
     soft_cap(tile, n, group.soft_cap);
     if (derivative != nullptr) soft_cap_derivative(derivative, tile, n, group.soft_cap);
   }
-  if (group.slopes != nullptr) add_distances(tile, s, keys, lanes);
-  if (group.bias != nullptr) add_bias(tile, group, s, row, keys);
+  if (group.slopes != nullptr) add_distances(tile, s, part, keys, lanes);
+  if (group.bias != nullptr) add_bias(tile, group, s, part, row, keys);
 }
 
 /// The same of row `row` of head h alone: z [keys], and distance [keys] = |p - j| where there are slopes.

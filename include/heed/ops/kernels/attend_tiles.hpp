@@ -17,60 +17,104 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// f(keys, coverage) for every tile of `keys` in which some row sees some key.
+/// f(keys, coverage) for every tile of `size` of the `keys` in which some row sees some key.
 template <class F>
-void for_each_tile(const Stacked& s, const Intervals& keys, F&& f) {
+void for_each_tile(const Stacked& s, const Intervals& keys, Index size, F&& f) {
   for (const Interval part : keys)
-    for (Index begin = part.begin; begin < part.end; begin += attend_tile_keys) {
-      const Interval tile{begin, (std::min)(begin + attend_tile_keys, part.end)};
+    for (Index begin = part.begin; begin < part.end; begin += size) {
+      const Interval tile{begin, (std::min)(begin + size, part.end)};
       const Coverage coverage = s.coverage(tile);
       if (coverage != Coverage::none) f(tile, coverage);
     }
 }
-
-/// f(i, e) for i < rows, e < width: eight rows at a time, since a column of many far-apart rows falls out of the cache
-/// before its neighbour is asked for.
 template <class F>
-void in_strips(Index rows, Index width, F&& f) {
-  Index begin = 0;
-  for (; begin + 8 <= rows; begin += 8)
-    for (Index e = 0; e < width; ++e)
-      for (Index i = 0; i < 8; ++i) f(begin + i, e);
-  for (Index e = 0; begin < rows && e < width; ++e)
-    for (Index i = begin; i < rows; ++i) f(i, e);
+void for_each_tile(const Stacked& s, const Intervals& keys, F&& f) {
+  for_each_tile(s, keys, attend_tile_keys, f);
 }
 
-/// packed [width x lanes] = factor x^T, where x has the heads' columns side by side; padding is zero.
+/// to [cols x rows] = factor from^T, where row i begins at from(i): packet by packet of rows, since a column of far-apart
+/// rows falls out of the cache before its neighbour is asked for.
+template <class Scalar, class From>
+void transpose(Scalar* to, Index to_stride, From&& from, Index rows, Index cols, Scalar factor) {
+  constexpr Index width = full_width<Scalar>;
+  using Packet = typename Lanes<Scalar>::Packet;
+  for (Index i = 0; i < rows; i += width) {
+    const Index count = (std::min)(width, rows - i);
+    Index e = 0;
+    if constexpr (width > 1)
+      for (; count == width && e + width <= cols; e += width) {
+        Eigen::internal::PacketBlock<Packet, int(width)> block;
+        for (Index r = 0; r < width; ++r) block.packet[r] = Lanes<Scalar>::load(from(i + r) + e).raw;
+        Eigen::internal::ptranspose(block);
+        for (Index c = 0; c < width; ++c) (factor * Lanes<Scalar>{block.packet[c]}).store(to + (e + c) * to_stride + i);
+      }
+    for (; e < cols; ++e)
+      for (Index r = 0; r < count; ++r) to[e * to_stride + i + r] = factor * from(i + r)[e];
+  }
+}
+
+/// packed [width x lanes] = factor x^T, where x has the heads' columns side by side; padding is zero. Of the lanes in
+/// `part` alone, whose rows are then `part.size()` apart.
+template <class Scalar>
+void pack_lanes(Scalar* packed, const Stacked& s, Interval part, const Scalar* x, Index stride, Index width,
+                Scalar factor) {
+  const Index filled = (std::min)(part.end, s.heads * s.rows) - part.begin;
+  transpose(
+      packed, part.size(),
+      [&](Index i) {
+        const Index lane = part.begin + i;
+        return x + lane / s.heads * stride + lane % s.heads * width;
+      },
+      filled, width, factor);
+  for (Index e = 0; e < width; ++e) std::fill(packed + e * part.size() + filled, packed + (e + 1) * part.size(), Scalar(0));
+}
 template <class Scalar>
 void pack_lanes(Scalar* packed, const Stacked& s, const Scalar* x, Index stride, Index width, Scalar factor) {
-  for (Index h = 0; h < s.heads; ++h)
-    in_strips(s.rows, width, [&, lanes = packed + h * s.rows, head = x + h * width](Index i, Index e) {
-      lanes[e * s.lanes + i] = factor * head[i * stride + e];
-    });
-  for (Index e = 0; e < width; ++e)
-    std::fill(packed + e * s.lanes + s.heads * s.rows, packed + (e + 1) * s.lanes, Scalar(0));
+  pack_lanes(packed, s, Interval{0, s.lanes}, x, stride, width, factor);
 }
 
-/// x += packed^T; row i of head h lies at x + i row_stride + h head_stride.
+/// x += packed^T; row i of head h lies at x + i row_stride + h head_stride. packed has the lanes in `part`.
 template <class Scalar>
-void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s, const Scalar* packed, Index width) {
-  for (Index h = 0; h < s.heads; ++h)
-    in_strips(s.rows, width, [&, lanes = packed + h * s.rows, head = x + h * head_stride](Index i, Index e) {
-      head[i * row_stride + e] += lanes[e * s.lanes + i];
-    });
-}
-
-/// Writes `value` at every pair of the tile [keys x lanes] that the mask hides.
-template <class Scalar>
-void hide(Scalar* tile, const Stacked& s, Interval keys, Scalar value) {
-  for (Index key = keys.begin; key < keys.end; ++key) {
-    const Interval seen = s.seen_by(key);
-    Scalar* row = tile + (key - keys.begin) * s.lanes;
-    for (Index h = 0; h < s.heads; ++h, row += s.rows) {
-      std::fill(row, row + seen.begin, value);
-      std::fill(row + seen.end, row + s.rows, value);
+void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s, Interval part, const Scalar* packed,
+               Index width) {
+  constexpr Index step = full_width<Scalar>;
+  Scalar row[std::size_t(step * step)];
+  for (Index lane = part.begin; lane < (std::min)(part.end, s.heads * s.rows); lane += step) {
+    const Index count = (std::min)(step, s.heads * s.rows - lane);
+    for (Index e = 0; e < width; e += step) {
+      const Index columns = (std::min)(step, width - e);
+      const Scalar* from = packed + e * part.size() + lane - part.begin;
+      transpose(
+          row, step, [&](Index c) { return from + c * part.size(); }, columns, step, Scalar(1));
+      for (Index i = 0; i < count; ++i) {
+        const Index at = lane + i;
+        Scalar* to = x + at / s.heads * row_stride + at % s.heads * head_stride + e;
+        if (columns == step)
+          (Lanes<Scalar>::load(to) + Lanes<Scalar>::load(row + i * step)).store(to);
+        else
+          for (Index c = 0; c < columns; ++c) to[c] += row[i * step + c];
+      }
     }
   }
+}
+template <class Scalar>
+void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s, const Scalar* packed, Index width) {
+  add_lanes(x, row_stride, head_stride, s, Interval{0, s.lanes}, packed, width);
+}
+
+/// Writes `value` at every pair of the tile [keys x part.size()] that the mask hides from the lanes in `part`. Its rows are
+/// `stride` apart.
+template <class Scalar>
+void hide(Scalar* tile, Index stride, const Stacked& s, Interval part, Interval keys, Scalar value) {
+  for (Index key = keys.begin; key < keys.end; ++key, tile += stride) {
+    const Interval seen = s.lanes_that_see(key).cut(part.begin, part.end);
+    std::fill(tile, tile + seen.begin - part.begin, value);
+    std::fill(tile + seen.end - part.begin, tile + part.size(), value);
+  }
+}
+template <class Scalar>
+void hide(Scalar* tile, const Stacked& s, Interval keys, Scalar value) {
+  hide(tile, s.lanes, s, Interval{0, s.lanes}, keys, value);
 }
 
 /// tile [keys x lanes] = x [keys x width]  packed [width x lanes]
@@ -90,27 +134,32 @@ bool is_finite(const Scalar* x, Index stride, Index width, Interval rows) {
   return zero == Scalar(0);
 }
 
+/// O^T [E_v x part] += V^T P^T where V is not finite: pair by pair, those that are visible. Rows of p and o are as far
+/// apart as given. hides(lane, key) tells what is hidden beside the mask.
+template <class Scalar, class Hides>
+void add_visible_values(Scalar* o, Index o_stride, const Scalar* p, Index p_stride, const Stacked& s, Interval part,
+                        Strided<Scalar> v, Index width, Interval keys, Hides&& hides) {
+  for (Index key = keys.begin; key < keys.end; ++key, v.data += v.row, p += p_stride) {
+    const Interval seen = s.lanes_that_see(key).cut(part.begin, part.end);
+    for (Index begin = seen.begin, end = begin; begin < seen.end; begin = end + 1) {  // to the next that is hidden
+      for (end = begin; end < seen.end && !hides(end, key);) ++end;
+      const Index at = begin - part.begin;
+      for (Index e = 0; e < width; ++e) add_scaled(o + e * o_stride + at, v.data[e], p + at, end - begin);
+    }
+  }
+}
+
 /// O^T [E_v x lanes] += V^T P^T, where v is [keys x width] and p [keys x lanes], with or without the padding.
 ///
 /// A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where `coverage` is not all, only visible pairs are
-/// multiplied, so that what a row does not see cannot reach it. hides(h, i, key) tells what is hidden beside the mask.
+/// multiplied, so that what a row does not see cannot reach it.
 template <class Scalar, class Hides>
 void add_values(Scalar* o, const View<Scalar>& p, const Stacked& s, Strided<Scalar> v, Index width, Interval keys,
                 Coverage coverage, Hides&& hides) {
-  if (coverage == Coverage::all || is_finite(v.data, v.row, width, Interval{0, keys.size()})) {
+  if (coverage == Coverage::all || is_finite(v.data, v.row, width, Interval{0, keys.size()}))
     accumulate(o, s.lanes, Strided<Scalar>{v.data, 1, v.row}, p.data(), p.outerStride(), width, p.cols(), keys.size());
-    return;
-  }
-  for (Index key = keys.begin; key < keys.end; ++key) {
-    const Interval seen = s.seen_by(key);
-    const Scalar* v_j = v.data + (key - keys.begin) * v.row;
-    for (Index h = 0; h < s.heads; ++h)
-      for (Index i = seen.begin; i < seen.end; ++i) {
-        if (hides(h, i, key)) continue;
-        const Index lane = h * s.rows + i;
-        for (Index e = 0; e < width; ++e) o[e * s.lanes + lane] += p(key - keys.begin, lane) * v_j[e];
-      }
-  }
+  else
+    add_visible_values(o, s.lanes, p.data(), p.outerStride(), s, Interval{0, p.cols()}, v, width, keys, hides);
 }
 
 // `packets` packets of lanes, from column 0 of the pointers on.
@@ -152,6 +201,34 @@ void softmax_tile(Scalar* tile, Index keys, Index lanes, Scalar* m, Scalar* l, S
   for (; i < lanes; i += width) softmax_lanes<1>(tile + i, keys, lanes, m + i, l + i, rescale + i);
 }
 
+/// The logits of kept heads, tile [keys x part.size()], to their storage.
+template <class Scalar>
+void keep_logits(const Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Interval part, Index row,
+                 Interval keys) {
+  if (group.kept == nullptr) return;
+  const Interval rows = s.rows_of(part);
+  for (Index h = 0; h < s.heads; ++h) {
+    if (!group.keeps(h)) continue;
+    for (Index key = keys.begin; key < keys.end; ++key) {
+      Scalar* kept = group.kept[h].by_key() + key * group.rows + row;
+      const Scalar* of_key = tile + (key - keys.begin) * part.size();
+      for (Index i = rows.begin; i < rows.end; ++i)
+        if (part.contains(s.lane(h, i))) kept[i] = of_key[s.lane(h, i) - part.begin];
+    }
+  }
+}
+
+/// Maxima and sums [lanes] to the partial; its output is zero so far.
+template <class Scalar>
+void leave_partial(Partial<Scalar> out, const Stacked& s, const Scalar* m, const Scalar* l, Index value_width) {
+  for (Index h = 0; h < s.heads; ++h)
+    for (Index i = 0; i < s.rows; ++i) {
+      out.maximum[h * s.rows + i] = m[s.lane(h, i)];
+      out.sum[h * s.rows + i] = l[s.lane(h, i)];
+    }
+  std::fill_n(out.o, s.heads * s.rows * value_width, Scalar(0));
+}
+
 /// Rows [row, row + count) of every head of the group over `keys`. The logits of kept heads are left in their storage.
 template <class Scalar>
 void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, const Intervals& keys, Partial<Scalar> out,
@@ -173,13 +250,9 @@ void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, const
   bool first = true;
   for_each_tile(s, keys, [&](Interval in_tile, Coverage coverage) {
     product_tile(tile, rows_in(group.k, in_tile, k_buffer), in_tile.size(), width, q, s.lanes);
-    if (group.alters_logits()) alter_tile(tile, group, s, row, in_tile, lanes);
+    if (group.alters_logits()) alter_tile(tile, group, s, Interval{0, s.lanes}, row, in_tile, lanes);
     if (coverage == Coverage::partial) hide(tile, s, in_tile, -std::numeric_limits<Scalar>::infinity());
-    for (Index h = 0; h < group.heads; ++h)
-      if (group.keeps(h))
-        for (Index key = in_tile.begin; key < in_tile.end; ++key)
-          std::copy_n(tile + (key - in_tile.begin) * s.lanes + h * count, count,
-                      group.kept[h].by_key() + key * group.rows + row);
+    keep_logits(tile, group, s, Interval{0, s.lanes}, row, in_tile);
     softmax_tile(tile, in_tile.size(), s.lanes, m, l, rescale);
     if (!first)
       for (Index e = 0; e < value_width; ++e)
@@ -188,12 +261,10 @@ void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, const
     first = false;
     add_values(o, view_of<Scalar>(tile, in_tile.size(), s.lanes, s.lanes), s, rows_in(group.v, in_tile, v_buffer),
                value_width, in_tile, group.bias == nullptr ? coverage : Coverage::partial,
-               [&](Index h, Index i, Index key) { return group.hides(h, row + i, key); });
+               [&](Index lane, Index key) { return group.hides(lane % s.heads, row + lane / s.heads, key); });
   });
 
-  std::copy_n(m, group.heads * count, out.maximum);
-  std::copy_n(l, group.heads * count, out.sum);
-  std::fill_n(out.o, group.heads * count * value_width, Scalar(0));
+  leave_partial(out, s, m, l, value_width);
   add_lanes(out.o, value_width, count * value_width, s, o, value_width);
 }
 
