@@ -194,7 +194,7 @@ void add_visible(const TermBlock& block, const HeadRows<float>& v, float* buffer
     for (Index h = 0; h < block.s.heads; ++h)
       for (Index i = seen.begin; i < seen.end; ++i) {
         if (hides(h, i, key)) continue;
-        const Index lane = h * block.s.rows + i;
+        const Index lane = block.s.lane(h, i);
         const float p = sum_of_terms(block.tile[(key - first_key) * block.s.lanes + lane], block.shape.terms);
         for (Index e = 0; e < v.width; ++e)
           block.o[e * block.s.lanes + lane] += p * sum_of_terms(v_j[e], block.shape.terms);
@@ -221,19 +221,24 @@ inline void rescale_lanes(float* o, const float* rescale, Index lanes, Index val
         lanes, o + e * lanes, [](auto x, auto y) { return x * y; }, o + e * lanes, rescale);
 }
 
-/// rows [lanes x E_v] = o^T, of the first `count` lanes
-inline void copy_lanes(float* rows, const TermBlock& block, Index count, Index value_width) {
+/// rows [heads*T x E_v] = o^T
+inline void copy_lanes(float* rows, const TermBlock& block, Index value_width) {
+  const Stacked& s = block.s;
+  const Index count = s.heads * s.rows;
   alignas(64) float part[tile_rows * tile_rows];
   for (Index lane = 0; lane < count; lane += tile_rows)
     for (Index e = 0; e < value_width; e += tile_rows) {
-      const float* o = block.o + e * block.s.lanes + lane;
+      const float* o = block.o + e * s.lanes + lane;
       const Index n = (std::min)(tile_rows, value_width - e), m = (std::min)(tile_rows, count - lane);
-      if (n == tile_rows && m == tile_rows) {
-        transpose_16(o, block.s.lanes, rows + lane * value_width + e, value_width);
+      if (s.heads == 1 && n == tile_rows && m == tile_rows) {
+        transpose_16(o, s.lanes, rows + lane * value_width + e, value_width);
         continue;
       }
-      transpose_16(o, block.s.lanes, part, tile_rows);
-      for (Index i = 0; i < m; ++i) std::copy_n(part + i * tile_rows, n, rows + (lane + i) * value_width + e);
+      transpose_16(o, s.lanes, part, tile_rows);
+      for (Index i = 0; i < m; ++i) {
+        const Index at = (lane + i) % s.heads * s.rows + (lane + i) / s.heads;
+        std::copy_n(part + i * tile_rows, n, rows + at * value_width + e);
+      }
     }
 }
 
@@ -261,9 +266,9 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
       fill_along_transposed(
           block.q + lane * shape.steps + step, block.lane_tiles() * shape.steps, shape.terms,
           [&](Index i) {
-            const Index at = lane * tile_rows + i, h = at / count;
-            return h < group.heads ? group.q + (row + at % count) * group.q_stride + h * group.k.width + step * tile_columns
-                                   : nullptr;
+            const Index at = lane * tile_rows + i, of_row = at / group.heads, h = at % group.heads;
+            return of_row < count ? group.q + (row + of_row) * group.q_stride + h * group.k.width + step * tile_columns
+                                  : nullptr;
           },
           (std::min)(tile_columns, group.k.width - step * tile_columns), group.scale);
 
@@ -277,13 +282,10 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
       const Coverage coverage = s.coverage(keys);
       if (coverage == Coverage::none) continue;
       score_panels(tiles, block, packed, of_tile);
-      if (group.alters_logits()) alter_tile(block.tile, group, s, row, keys, lanes);
+      if (group.alters_logits()) alter_tile(block.tile, group, s, Interval{0, s.lanes}, row, keys, lanes);
       if (coverage == Coverage::partial) hide(block.tile, s, keys, -std::numeric_limits<float>::infinity());
-      for (Index h = 0; h < group.heads; ++h)
-        for (const Interval kept : group.keeps(h) ? visible.cut(keys.begin, keys.end) : Intervals{})
-          for (Index key = kept.begin; key < kept.end; ++key)
-            std::copy_n(block.tile + (key - keys.begin) * s.lanes + h * count, count,
-                        group.kept[h].by_key() + key * group.rows + row);
+      for (const Interval kept : visible.cut(keys.begin, keys.end))
+        keep_logits(block.tile + (kept.begin - keys.begin) * s.lanes, group, s, Interval{0, s.lanes}, row, kept);
       softmax_tile(block.tile, keys.size(), s.lanes, m, l, rescale);
       pack_probabilities(block, keys.size());
       if (!first) rescale_lanes(block.o, rescale, s.lanes, shape.values());
@@ -304,9 +306,8 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
       }
     }
 
-  std::copy_n(m, group.heads * count, out.maximum);
-  std::copy_n(l, group.heads * count, out.sum);
-  copy_lanes(out.o, block, group.heads * count, group.v.width);
+  leave_partial(out, s, m, l, group.v.width);
+  copy_lanes(out.o, block, group.v.width);
 }
 
 }  // namespace heed::inline HEED_ABI::detail

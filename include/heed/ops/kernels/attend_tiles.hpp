@@ -35,7 +35,7 @@ void for_each_tile(const Stacked& s, const Intervals& keys, F&& f) {
 /// to [cols x rows] = factor from^T, where row i begins at from(i): packet by packet of rows, since a column of far-apart
 /// rows falls out of the cache before its neighbour is asked for.
 template <class Scalar, class From>
-void transpose(Scalar* to, Index to_stride, From&& from, Index rows, Index cols, Scalar factor) {
+void gather_transposed(Scalar* to, Index to_stride, From&& from, Index rows, Index cols, Scalar factor) {
   constexpr Index width = full_width<Scalar>;
   using Packet = typename Lanes<Scalar>::Packet;
   for (Index i = 0; i < rows; i += width) {
@@ -59,7 +59,7 @@ template <class Scalar>
 void pack_lanes(Scalar* packed, const Stacked& s, Interval part, const Scalar* x, Index stride, Index width,
                 Scalar factor) {
   const Index filled = (std::min)(part.end, s.heads * s.rows) - part.begin;
-  transpose(
+  gather_transposed(
       packed, part.size(),
       [&](Index i) {
         const Index lane = part.begin + i;
@@ -84,7 +84,7 @@ void add_lanes(Scalar* x, Index row_stride, Index head_stride, const Stacked& s,
     for (Index e = 0; e < width; e += step) {
       const Index columns = (std::min)(step, width - e);
       const Scalar* from = packed + e * part.size() + lane - part.begin;
-      transpose(
+      gather_transposed(
           row, step, [&](Index c) { return from + c * part.size(); }, columns, step, Scalar(1));
       for (Index i = 0; i < count; ++i) {
         const Index at = lane + i;
