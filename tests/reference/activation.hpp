@@ -6,8 +6,15 @@
 namespace heed::reference {
 
 template <class Scalar>
+Scalar pi() {
+  using std::asin;  // and that of dual numbers
+  return Scalar(6) * asin(Scalar(0.5));
+}
+
+template <class Scalar>
 Scalar sigmoid(Scalar x) {
-  return 1 / (1 + std::exp(-x));
+  using std::exp;  // and that of dual numbers
+  return Scalar(1) / (Scalar(1) + exp(-x));
 }
 template <class Scalar>
 Scalar silu(Scalar x) {
@@ -15,7 +22,7 @@ Scalar silu(Scalar x) {
 }
 template <class Scalar>
 Scalar silu_derivative(Scalar x) {
-  return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
+  return sigmoid(x) * (Scalar(1) + x * (Scalar(1) - sigmoid(x)));
 }
 template <class Scalar>
 Scalar softplus(Scalar x) {
@@ -28,7 +35,7 @@ Scalar normal_distribution(Scalar x) {
 }
 template <class Scalar>
 Scalar normal_density(Scalar x) {
-  return std::exp(-x * x / 2) / std::sqrt(2 * std::acos(Scalar(-1)));
+  return std::exp(-x * x / 2) / std::sqrt(2 * pi<Scalar>());
 }
 template <class Scalar>
 Scalar gelu(Scalar x) {
@@ -42,20 +49,22 @@ Scalar gelu_derivative(Scalar x) {
 /// 2 u
 template <class Scalar>
 Scalar gelu_tanh_argument(Scalar x) {
-  return 2 * std::sqrt(2 / std::acos(Scalar(-1))) * (x + Scalar(0.044715) * x * x * x);
+  using std::sqrt;
+  return Scalar(2) * sqrt(Scalar(2) / pi<Scalar>()) * (x + Scalar(0.044715) * x * x * x);
 }
 template <class Scalar>
 Scalar gelu_tanh_slope(Scalar x) {
-  return 2 * std::sqrt(2 / std::acos(Scalar(-1))) * (1 + 3 * Scalar(0.044715) * x * x);
+  using std::sqrt;
+  return Scalar(2) * sqrt(Scalar(2) / pi<Scalar>()) * (Scalar(1) + Scalar(3) * Scalar(0.044715) * x * x);
 }
 template <class Scalar>
 Scalar gelu_tanh(Scalar x) {
-  return x * sigmoid(gelu_tanh_argument(x));
+  return x * sigmoid(Scalar(gelu_tanh_argument(x)));
 }
 template <class Scalar>
 Scalar gelu_tanh_derivative(Scalar x) {
-  return sigmoid(gelu_tanh_argument(x)) +
-         x * sigmoid(gelu_tanh_argument(x)) * sigmoid(-gelu_tanh_argument(x)) * gelu_tanh_slope(x);
+  const Scalar argument = gelu_tanh_argument(x);
+  return sigmoid(argument) + x * sigmoid(argument) * sigmoid(Scalar(-argument)) * gelu_tanh_slope(x);
 }
 
 }  // namespace heed::reference

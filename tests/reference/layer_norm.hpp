@@ -17,13 +17,14 @@ template <class Scalar>
 LayerNorm<Scalar> layer_norm(const Matrix<Scalar>& x, const Matrix<Scalar>& weight, const Matrix<Scalar>& bias,
                              double epsilon) {
   LayerNorm<Scalar> out{Matrix<Scalar>(x.rows(), x.cols()), Matrix<Scalar>(x.rows(), 1), Matrix<Scalar>(x.rows(), 1)};
-  const Scalar n = static_cast<Scalar>(x.cols());
+  using std::sqrt;  // and that of dual numbers
+  const Scalar n = static_cast<Scalar>(static_cast<double>(x.cols()));
   for (Index t = 0; t < x.rows(); ++t) {
-    Scalar sum = 0, squares = 0;
+    Scalar sum = Scalar(0), squares = Scalar(0);
     for (Index i = 0; i < x.cols(); ++i) sum += x(t, i);
     const Scalar mean = sum / n;
     for (Index i = 0; i < x.cols(); ++i) squares += (x(t, i) - mean) * (x(t, i) - mean);
-    const Scalar r = 1 / std::sqrt(squares / n + static_cast<Scalar>(epsilon));
+    const Scalar r = Scalar(1) / sqrt(squares / n + static_cast<Scalar>(epsilon));
     for (Index i = 0; i < x.cols(); ++i) out.y(t, i) = (x(t, i) - mean) * r * weight(0, i) + bias(0, i);
     out.mean(t, 0) = mean;
     out.inverse_deviation(t, 0) = r;
