@@ -5,6 +5,7 @@
 #include <rapidcheck.h>
 
 #include <array>
+#include <iterator>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -12,9 +13,30 @@
 namespace heed::properties {
 
 /// What a layer is. A layer that reads what nobody below publishes becomes a standard one.
-enum class Kind { standard, window, residual, shared, reuse, partial_reuse, mamba, mamba2, side_by_side, shared_keys };
-inline constexpr const char* kind_names[] = {"standard",      "window", "residual", "shared", "reuse",
-                                             "partial reuse", "mamba",  "mamba 2",  "mixed",  "shared keys"};
+enum class Kind {
+  standard,
+  window,
+  chunked,
+  streaming,
+  residual,
+  shared,
+  anchored,
+  history,
+  dense,
+  neutreno,
+  reuse,
+  partial_reuse,
+  mamba,
+  mamba2,
+  side_by_side,
+  in_parallel,
+  shared_keys,
+  count
+};
+inline constexpr const char* kind_names[] = {"standard", "window",  "chunked", "streaming", "residual",   "shared",
+                                             "anchored", "history", "dense",   "neutreno",  "reuse",      "partial reuse",
+                                             "mamba",    "mamba 2", "mixed",   "parallel",  "shared keys"};
+static_assert(std::size(kind_names) == std::size_t(Kind::count));
 
 enum class Action { feed, overflow, checkpoint, rollback, rollback_one, cut_back, restart, fork, reorder, save_and_load };
 inline constexpr const char* action_names[] = {"feed",     "overflow", "checkpoint", "rollback", "rollback of one",
@@ -78,7 +100,8 @@ struct Arbitrary<heed::properties::Program> {
   static Gen<heed::properties::Program> arbitrary() {
     using heed::properties::Kind;
     using heed::properties::Program;
-    const auto layer = gen::map(gen::inRange(0, 10), [](int kind) { return static_cast<Kind>(kind); });
+    const auto layer =
+        gen::map(gen::inRange(0, static_cast<int>(Kind::count)), [](int kind) { return static_cast<Kind>(kind); });
     const auto layers = gen::mapcat(gen::inRange(1, 5), [layer](int count) {
       return gen::container<std::vector<Kind>>(static_cast<std::size_t>(count), layer);
     });

@@ -18,18 +18,33 @@ inline constexpr Sizes sizes = {.width = 8, .heads = 4, .kv_heads = 2, .head_wid
 inline constexpr Index capacity = 24;
 inline constexpr int neighbours = 16;  // texts one unit of the last place away, for the error of a whole pass
 
+/// A layer of this kind above others, of which `chain` publish a history of values.
 template <class Scalar>
-typename DynamicStack<Scalar>::Layer layer_of(Kind kind) {
+typename DynamicStack<Scalar>::Layer layer_of(Kind kind, Index chain) {
+  const auto masked = [](Mask mask) {
+    StandardAttention::Config config;
+    config.scores.mask = mask;
+    return choose<StandardAttention>(config);
+  };
   switch (kind) {
-    case Kind::window: {
-      StandardAttention::Config config;
-      config.scores.mask = window(3);
-      return choose<StandardAttention>(config);
-    }
+    case Kind::window:
+      return masked(window(3));
+    case Kind::chunked:
+      return masked(chunked(5));
+    case Kind::streaming:
+      return masked(streaming(2, 3));
     case Kind::residual:
       return choose<ResidualValueAttention>();
     case Kind::shared:
       return choose<SharedValueAttention>();
+    case Kind::anchored:
+      return choose<Attention<ComputedScores, SharedValues<nearest<values>>>>();
+    case Kind::history:
+      return choose<Attention<ComputedScores, HistoryValues>>();
+    case Kind::dense:
+      return choose<Attention<ComputedScores, DenseResidualValues>>({.values = {.below = chain}});
+    case Kind::neutreno:
+      return choose<Attention<ComputedScores, ProjectedValues, Neutreno>>();
     case Kind::reuse:
       return choose<ScoreReuseAttention>();
     case Kind::partial_reuse:
@@ -40,9 +55,13 @@ typename DynamicStack<Scalar>::Layer layer_of(Kind kind) {
       return choose<Mamba2>({.state_width = 3, .chunk = 4});
     case Kind::side_by_side:
       return choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>({.state_width = 3}), 1);
+    case Kind::in_parallel:
+      return choose_in_parallel(choose<Attention<ComputedScores, ProjectedValues, NormedOutput>>(),
+                                choose<Mamba2>({.state_width = 3}));
     case Kind::shared_keys:
       return choose<SharedKeyAttention>();
     case Kind::standard:
+    case Kind::count:
       break;
   }
   return choose<StandardAttention>();
@@ -50,7 +69,12 @@ typename DynamicStack<Scalar>::Layer layer_of(Kind kind) {
 template <class Scalar>
 DynamicStack<Scalar> build(const std::vector<Kind>& kinds) {
   std::vector<typename DynamicStack<Scalar>::Layer> layers;
-  for (const Kind kind : kinds) layers.push_back(layer_of<Scalar>(kind));
+  Index chain = 0;
+  for (const Kind kind : kinds) {
+    layers.push_back(layer_of<Scalar>(kind, chain));
+    if (kind == Kind::history) chain = 1;
+    if (kind == Kind::dense) ++chain;
+  }
   return DynamicStack<Scalar>::build(sizes, layers);
 }
 
