@@ -1,5 +1,6 @@
-// All five variants forward, decoded and backward: what scripts/toolchains builds with every compiler, standard library and
-// macro of Eigen's that it knows. It prints what it found wrong, and needs no test framework.
+// All five variants forward, decoded and backward, and the rest of the menu built, decoded, saved and loaded: what
+// scripts/toolchains builds with every compiler, standard library and macro of Eigen's that it knows. It prints what it
+// found wrong, and needs no test framework.
 #if defined(SMOKE_MIN_MAX_MACROS)  // as windows.h does
 #include <bits/stdc++.h>
 
@@ -55,25 +56,65 @@ double largest_difference(const heed::Matrix<double>& a, const heed::Matrix<doub
 }
 
 /// Prefill and decode give what one call gives, up to the rounding of sums as long as `width` through some forty products.
-void decode(const Model& model, heed::Executor* executor) {
+/// forward(rows, cache) calls a model; in between the cache is saved and loaded.
+template <class Model, class Forward>
+void decode(const char* what, const Model& model, heed::CacheOptions options, Forward&& forward) {
   const heed::Matrix<double> x = normal(rows, "x");
-  auto whole = model.make_cache({.positions = rows, .rows = rows, .executor = executor});
-  const heed::Matrix<double> expected = model.forward(x, whole);
+  options.positions = options.rows = rows;
+  auto whole = model.make_cache(options);
+  const heed::Matrix<double> expected = forward(x, whole);
 
-  auto cache = model.make_cache({.positions = rows, .rows = prompt, .executor = executor});
+  auto prefilled = model.make_cache(options), cache = model.make_cache(options);
   heed::Matrix<double> found(rows, width);
-  found.topRows(prompt) = model.forward(x.topRows(prompt), cache);
+  found.topRows(prompt) = forward(heed::Matrix<double>(x.topRows(prompt)), prefilled);
+  cache.load(prefilled.save());
   for (Index row = prompt; row < rows; ++row) {
+    const heed::Matrix<double> one = x.row(row);
 #if defined(EIGEN_RUNTIME_NO_MALLOC)
     Eigen::internal::set_is_malloc_allowed(false);
 #endif
-    const heed::View<double> y = model.forward(x.row(row), cache);
+    const heed::View<double> y = forward(one, cache);
 #if defined(EIGEN_RUNTIME_NO_MALLOC)
     Eigen::internal::set_is_malloc_allowed(true);
 #endif
     found.row(row) = y.row(0);
   }
-  expect_at_most("decode", largest_difference(found, expected), 40 * width * epsilon * expected.cwiseAbs().maxCoeff());
+  expect_at_most(what, largest_difference(found, expected), 40 * width * epsilon * expected.cwiseAbs().maxCoeff());
+}
+template <class Model>
+void decode(const char* what, const Model& model, const heed::CacheOptions& options) {
+  decode(what, model, options, [&](const heed::Matrix<double>& x, auto& cache) { return model.forward(x, cache); });
+}
+
+/// What else the menu has: chosen at run time, described and built again, its rows cached in every storage.
+void menu() {
+  using Dynamic = heed::DynamicStack<double>;
+  using History = heed::Attention<heed::ComputedScores, heed::HistoryValues>;
+  using Dense = heed::Attention<heed::ComputedScores, heed::DenseResidualValues>;
+  using Normed = heed::Attention<heed::ComputedScores, heed::ProjectedValues, heed::NormedOutput>;
+  heed::StandardAttention::Config slopes;
+  slopes.scores.positions = heed::Alibi();
+  slopes.scores.sinks = true;
+  slopes.scores.soft_cap = 20;
+  const Dynamic chosen = Dynamic::build(
+      {.width = width, .heads = 4, .kv_heads = 2},
+      {heed::choose_block<heed::Block<History, heed::FeedForward<heed::Relu>, heed::LayerNorm, heed::PostNorm>>(),
+       heed::choose<Dense>(), heed::choose<heed::StandardAttention>(slopes), heed::choose<heed::Mamba>(),
+       heed::choose_in_parallel(heed::choose<Normed>(), heed::choose<heed::Mamba2>())});
+  const auto registry = heed::standard_registry<double>();
+  Dynamic model = Dynamic::build(registry.described(chosen), registry);
+  model.initialise(2);
+  for (const heed::Storage storage : {heed::Storage::arithmetic, heed::Storage::bfloat16, heed::Storage::half})
+    decode("the menu", model, {.storage = storage});
+
+  using Reader = heed::Stack<double, heed::Block<heed::StandardAttention>, heed::Block<heed::CrossAttention>>;
+  Reader::Config config{.width = width, .heads = 4, .kv_heads = 2};
+  config.layer<1>().mixer.memory_positions = 5;
+  Reader reader(config);
+  reader.initialise(3);
+  const heed::Matrix<double> memory = normal(5, "memory");
+  decode("cross-attention", reader, {},
+         [&](const heed::Matrix<double>& x, auto& cache) { return reader.forward(x, heed::MemoryRows(memory), cache); });
 }
 
 /// The gradient of dot(y, d_y) along one direction of x and of every parameter of the model.
@@ -110,9 +151,10 @@ int main() {
   Model model({.width = width, .heads = 4, .kv_heads = 2});
   model.initialise(1);
   heed::Pool pool(2);
-  decode(model, nullptr);
-  decode(model, &pool);
+  decode("decode", model, {});
+  decode("decode on two threads", model, {.executor = &pool});
   backward(model);
+  menu();
 
   const heed::Matrix<float> q = heed::Matrix<float>::Ones(1, 8), v = heed::Matrix<float>::Constant(3, 8, 2);
   const heed::Matrix<float> o = heed::attend(q, heed::Matrix<float>(v), v, {.heads = 2});  // of equal rows, their mean
