@@ -88,13 +88,13 @@ SsdHead<Scalar> ssd_head_of(const SsdInputs<Scalar>& in, Index begin, Index coun
 
 // The heads [begin, end) of one job, and whether one is the first or the last of its group among them.
 struct SsdHeads {
-  Index begin, end, all, groups;
+  Index block, begin, end, all, groups;
 
   static Index blocks(Index all) { return (all + ssd_heads_together - 1) / ssd_heads_together; }
   template <class Scalar>
   static SsdHeads of_block(Index block, const SsdInputs<Scalar>& in) {
-    const Index begin = block * ssd_heads_together;
-    return {begin, (std::min)(begin + ssd_heads_together, in.heads()), in.heads(), in.groups};
+    const Index all = in.heads(), count = blocks(all);
+    return {block, block * all / count, (block + 1) * all / count, all, in.groups};
   }
   Index group(Index head) const { return head * groups / all; }
   bool first_of_group(Index head) const { return head == begin || group(head) != group(head - 1); }
@@ -183,7 +183,7 @@ void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*>
   Scalar* d_d = scratch.take_zeroed<Scalar>(B * H * skip);    // [B x H x skip]
   const auto partial = [&](Scalar* all, const detail::SsdHeads& heads, Index head) {
     const Index group = heads.group(head) - heads.group(heads.begin);
-    return all + (heads.begin / detail::ssd_heads_together * most + group) * T * N;
+    return all + (heads.block * most + group) * T * N;
   };
   workers.run(B * blocks, [&](Index job, Arena& own) {
     const Index sequence = job / blocks, first = rows.begin(sequence), count = rows.rows(sequence);

@@ -22,15 +22,22 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// Heads of a sequence that are computed together, so that those of a group share c_t . b_s.
-inline constexpr Index ssd_heads_together = 4;
+/// So many heads of a sequence at most are computed together, so that those of a group share c_t . b_s.
+inline constexpr Index ssd_heads_together = 6;
 
-/// to_i = factor from_i, where they may be the same.
+/// to_r = factors_r from_r for every row r, where they may be the same.
 template <class Scalar>
-void assign_scaled(Scalar* to, Scalar factor, const Scalar* from, Index n) {
-  const auto f = Lanes<Scalar>::all(factor);
-  transform(
-      n, to, [&](auto value) { return f * value; }, from);
+void assign_scaled_rows(Scalar* to, Index to_row, const Scalar* factors, Index step, const Scalar* from, Index from_row,
+                        Index rows, Index columns) {
+  constexpr Index width = full_width<Scalar>;
+  for (Index r = 0; r < rows; ++r) {
+    const auto factor = Lanes<Scalar>::all(factors[r * step]);
+    Scalar* to_r = to + r * to_row;
+    const Scalar* from_r = from + r * from_row;
+    Index i = 0;
+    for (; i + width <= columns; i += width) (factor * Lanes<Scalar>::load(from_r + i)).store(to_r + i);
+    if (i < columns) store_first(to_r + i, factor * load_first(from_r + i, columns - i), columns - i);
+  }
 }
 
 /// A product of decays, or zero where it would be too small for a normal number: denormal numbers are slow.
@@ -100,15 +107,26 @@ struct SsdDecays {
       start[t] = product;
     }
   }
-  /// visit(t, whole lanes of the row) for t = 0, 1, ..., while to_row[s] is the decay from s to t.
+  /// visit(t, s, decays): the decays from rows s, s + 1, ... to t as Lanes, for t = 0, 1, ... and the whole lanes up to t.
+  /// Lanes beyond t are zero, or not a number where a step is none.
   template <class F>
   void walk(F&& visit) {
+    constexpr Index width = full_width<Scalar>;
+    Scalar unit[static_cast<std::size_t>(2 * width)] = {};
+    unit[width] = Scalar(1);  // from unit + width - i on, the lane i is one
+    std::fill_n(to_row, whole_lanes<Scalar>(n), Scalar(0));
     for (Index t = 0; t < n; ++t) {
       const auto factor = Lanes<Scalar>::all(one[t]);
-      transform(
-          whole_lanes<Scalar>(t), to_row, [&](auto decay) { return decayed(factor * decay); }, to_row);
-      to_row[t] = Scalar(1);
-      visit(t, whole_lanes<Scalar>(t + 1));
+      const Index diagonal = t / width * width;
+      for (Index s = 0; s < diagonal; s += width) {
+        const Lanes<Scalar> decay = decayed(factor * Lanes<Scalar>::load(to_row + s));
+        decay.store(to_row + s);
+        visit(t, s, decay);
+      }
+      const Lanes<Scalar> last = decayed(
+          multiply_add(factor, Lanes<Scalar>::load(to_row + diagonal), Lanes<Scalar>::load(unit + width - (t - diagonal))));
+      last.store(to_row + diagonal);
+      visit(t, diagonal, last);
     }
   }
 };
@@ -135,15 +153,13 @@ void ssd_chunk(const SsdHead<Scalar>& in, bool empty, Scalar* state, bool wanted
                SsdChunkScratch<Scalar>& scratch) {
   const Index n = in.x.rows(), P = in.x.cols(), N = in.b.cols(), row = scratch.pairs.row;
   const Index x_row = in.x.outerStride(), c_row = in.c.outerStride(), y_row = y.outerStride();
-  const Scalar *x = in.x.data(), *c = in.c.data();
+  const Scalar *x = in.x.data(), *c = in.c.data(), *dots = scratch.pairs.dots;
   Scalar *scores = scratch.scores, *input = scratch.input;
   SsdDecays<Scalar>& decays = scratch.decays;
-  for (Index s = 0; s < n; ++s) assign_scaled(input + s * P, in.dt(s, 0), x + s * x_row, P);
+  assign_scaled_rows(input, P, in.dt.data(), in.dt.outerStride(), x, x_row, n, P);
   decays.assign(in);
-  decays.walk([&](Index t, Index lanes) {
-    transform(
-        lanes, scores + t * row, [](auto decay, auto dot) { return decay * dot; }, decays.to_row,
-        scratch.pairs.dots + t * row);
+  decays.walk([&](Index t, Index s, Lanes<Scalar> decay) {
+    (decay * Lanes<Scalar>::load(dots + t * row + s)).store(scores + t * row + s);
   });
 
   for_blocks<Scalar>(n, P, [&](auto block, Index t, Index p) {
@@ -162,7 +178,7 @@ void ssd_chunk(const SsdHead<Scalar>& in, bool empty, Scalar* state, bool wanted
   });
 
   if (!wanted) return;
-  for (Index s = 0; s < n; ++s) assign_scaled(input + s * P, decays.to_row[s], input + s * P, P);
+  assign_scaled_rows(input, P, decays.to_row, Index(1), input, P, n, P);
   for_blocks<Scalar>(N, P, [&](auto block, Index i, Index p) {
     Scalar* at = state + i * P + p;
     if (empty) {

@@ -93,24 +93,23 @@ void ssd_chunk_backward(const SsdHead<Scalar>& in, const Scalar* state, const Sc
   const Index x_row = in.x.outerStride(), b_row = in.b.outerStride(), c_row = in.c.outerStride(), g_row = d_y.outerStride();
   const Scalar *x = in.x.data(), *b = in.b.data(), *c = in.c.data(), *g = d_y.data();
   const Scalar* dots = scratch.forward.pairs.dots;
-  Scalar *scores = scratch.forward.scores, *input = scratch.forward.input, *d_pairs = scratch.d_pairs;
+  Scalar *scores = scratch.forward.scores, *input = scratch.forward.input, *d_pairs = scratch.d_pairs,
+         *d_dots = scratch.d_dots;
   Scalar *d_input = scratch.d_input, *weighted = scratch.weighted, *d_z = scratch.d_z, *by_state = scratch.by_state;
   SsdDecays<Scalar>& decays = scratch.forward.decays;
-  for (Index s = 0; s < n; ++s) assign_scaled(input + s * P, in.dt(s, 0), x + s * x_row, P);
+  assign_scaled_rows(input, P, in.dt.data(), in.dt.outerStride(), x, x_row, n, P);
   decays.assign(in);
 
   // y_t = ... + sum_{s <= t} scores_ts x'_s,  scores_ts = decay_ts dots_ts
   //   =>   d_dots_ts += decay_ts (d_y_t . x'_s),  and scores_ts (d_y_t . x'_s) to each decay between s and t
   transpose(scratch.input_t, row, input, P, n, P);
   SsdPairs<Scalar>::assign_lower_product(d_pairs, row, g, g_row, scratch.input_t, row, n, P);
-  decays.walk([&](Index t, Index lanes) {
-    const auto product = [](auto p, auto q) { return p * q; };
-    Scalar *scores_t = scores + t * row, *d_pairs_t = d_pairs + t * row, *d_dots_t = scratch.d_dots + t * row;
-    transform(lanes, scores_t, product, decays.to_row, dots + t * row);
-    transform(
-        lanes, d_dots_t, [](auto sum, auto decay, auto pair) { return multiply_add(decay, pair, sum); }, d_dots_t,
-        decays.to_row, d_pairs_t);
-    transform(lanes, d_pairs_t, product, scores_t, d_pairs_t);
+  decays.walk([&](Index t, Index s, Lanes<Scalar> decay) {
+    const Index at = t * row + s;
+    const Lanes<Scalar> score = decay * Lanes<Scalar>::load(dots + at), pair = Lanes<Scalar>::load(d_pairs + at);
+    score.store(scores + at);
+    multiply_add(decay, pair, Lanes<Scalar>::load(d_dots + at)).store(d_dots + at);
+    (score * pair).store(d_pairs + at);
   });
   // d_z_r = sum_{s < r <= t} of these: the sum over the rows t from r on, then over s.
   std::fill_n(scratch.below, row, Scalar(0));
@@ -136,8 +135,8 @@ void ssd_chunk_backward(const SsdHead<Scalar>& in, const Scalar* state, const Sc
     for (Index s = 0; s < n; ++s) {
       d_z[s] += through;
       through += dot(input + s * P, d_input + s * P, P);
-      assign_scaled(weighted + s * P, to_end[s], input + s * P, P);
     }
+    assign_scaled_rows(weighted, P, to_end, Index(1), input, P, n, P);
     transpose(scratch.state_t, N_row, d_state, P, N, P);
     for_blocks<Scalar>(n, N, [&](auto block, Index s, Index j) {
       Scalar* at = d.b.data() + s * d.b.outerStride() + j;
@@ -181,7 +180,7 @@ void ssd_chunk_backward(const SsdHead<Scalar>& in, const Scalar* state, const Sc
   //                                  d_z_r += sum_{t >= r} start_t c_t . (d_y_t S^T)
   // S'  = start_last S + ...    =>   d_S += start_last d_S'
   if (state != nullptr) {
-    for (Index t = 0; t < n; ++t) assign_scaled(weighted + t * P, decays.start[t], g + t * g_row, P);
+    assign_scaled_rows(weighted, P, decays.start, Index(1), g, g_row, n, P);
     transpose(scratch.state_t, N_row, state, P, N, P);
     for_blocks<Scalar>(n, N, [&](auto block, Index t, Index j) {
       block.set_zero();
