@@ -56,6 +56,8 @@ struct Lanes {
   static Lanes all(Scalar value) { return {Eigen::internal::pset1<Packet>(value)}; }
   void store(Scalar* to) const { Eigen::internal::pstoreu(to, raw); }
   Scalar sum() const { return Eigen::internal::predux(raw); }
+  Scalar highest() const { return Eigen::internal::predux_max(raw); }
+  Scalar first() const { return Eigen::internal::pfirst(raw); }
 
   friend Lanes operator+(Lanes a, Lanes b) { return {Eigen::internal::padd(a.raw, b.raw)}; }
   friend Lanes operator-(Lanes a, Lanes b) { return {Eigen::internal::psub(a.raw, b.raw)}; }

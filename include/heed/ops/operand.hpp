@@ -291,9 +291,8 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const Index few = (std::min)(group * rows, Index(full_width<Scalar>));  // rows, at most
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
-                             bytes(few * attend_cut_keys) + bytes(few * key_width) + bytes(attend_cut_keys) +
-                             bytes(strip_tile_keys * key_width) + bytes(strip_tile_keys * value_width) +
-                             bytes((strip_tile_keys + 1) * strip_lanes<Scalar>);
+                             FewRows<Scalar>::bytes(few, key_width, value_width) + bytes(strip_tile_keys * key_width) +
+                             bytes(strip_tile_keys * value_width) + bytes((strip_tile_keys + 1) * strip_lanes<Scalar>);
   const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
   const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);

@@ -1,13 +1,17 @@
 // Attention of few query rows over many keys: decoding.
 //
-//   S [rows x keys] = Q K^T       dot products along E
-//   O [rows x E_v] += P V         along E_v
+//   S [rows x keys] = Q K^T          of a tile of keys, in a buffer that stays in the first cache
+//   m, l [rows]                      running maximum and sum
+//   O [rows x E_v] = f O + P V       f = e^(m before - m)
 //
-// In tiles, whose lanes are query rows, most lanes would idle here. So the lanes go along the head: K and V are read once,
-// row after row, for all query rows that share them, which is all that decoding costs.
+// In tiles whose lanes are query rows most lanes would idle here. So the lanes go along the head: K and V are read once,
+// row after row, for all query rows that share them, which is all that decoding costs. While a tile's keys are scored its
+// values are asked for, and while its values are added up the next tile's keys. Source: Dao 2023 (arXiv 2307.08691),
+// algorithm 1, with all query rows in one block.
 #pragma once
 
 #include "attend_tiles.hpp"
+#include "few_products.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -17,185 +21,219 @@ constexpr bool are_few(Index stacked_rows) {
   return 2 * stacked_rows <= Index(full_width<Scalar>);
 }
 
-/// The largest of x and `least`; NaN is passed over.
+/// Keys of a tile: 16 KiB of K and of V at most, half of the first cache each.
 template <class Scalar>
-Scalar highest(const Scalar* x, Index n, Scalar least) {
-  constexpr Index width = full_width<Scalar>;
-  Lanes<Scalar> m = Lanes<Scalar>::all(least);
-  Index i = 0;
-  for (; i + width <= n; i += width) m = maximum(m, Lanes<Scalar>::load(x + i));
-  Scalar lanes[static_cast<std::size_t>(full_width<Scalar>)];
-  m.store(lanes);
-  for (Scalar lane : lanes) least = (std::max)(least, lane);
-  for (; i < n; ++i) least = (std::max)(least, x[i]);
-  return least;
+Index few_tile_keys(Index width) {
+  constexpr Index lanes = whole_lanes<Scalar>(16);
+  const Index keys = Index(16384 / sizeof(Scalar)) / (std::max)(width, Index(1)) / lanes * lanes;
+  return (std::clamp)(keys, lanes, attend_tile_keys);
 }
 
-// `packets` packets of columns. One row of output is one chain of multiply-adds, whose latency would be all one sees: four
-// keys run side by side, and are added up last.
-template <int packets, class Scalar>
-void add_weighted_columns(Scalar* o, const Scalar* weights, const Scalar* v, Index stride, Index keys) {
+/// s = exp(s - m) after m has taken in the maximum of s [n]; the lanes of l, and what else was summed before, are brought
+/// to the new m by the factor that is returned. n is a multiple of full lanes. As in softmax_tile, m starts at the lowest
+/// finite number, and NaN is passed over by the maximum.
+template <class Scalar>
+Scalar softmax_row(Scalar* s, Index n, Scalar& m, Scalar* l) {
   using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
-  constexpr std::size_t n = std::size_t(packets);
-  Packet sum[4][n];
-  for (std::size_t p = 0; p < n; ++p) {
-    sum[0][p] = Packet::load(o + Index(p) * width);
-    for (std::size_t phase = 1; phase < 4; ++phase) sum[phase][p] = Packet::all(Scalar(0));
+  Packet highest = Packet::all(m);
+  for (Index j = 0; j < n; j += width) highest = maximum(highest, Packet::load(s + j));
+  const Scalar before = m;
+  m = highest.highest();
+  const Scalar factor = m == before ? Scalar(1) : falling_exponential(Packet::all(before - m)).first();
+  const Packet subtract = Packet::all(m);
+  Packet sum = Packet::all(factor) * Packet::load(l);
+  for (Index j = 0; j < n; j += width) {
+    const Packet e = falling_exponential(Packet::load(s + j) - subtract);
+    e.store(s + j);
+    sum = sum + e;
   }
-  const auto add = [&](std::size_t phase, Index key) {
-    const Packet weight = Packet::all(weights[key]);
-    for (std::size_t p = 0; p < n; ++p)
-      sum[phase][p] = multiply_add(weight, Packet::load(v + key * stride + Index(p) * width), sum[phase][p]);
+  sum.store(l);
+  return factor;
+}
+
+/// No NaN and no infinity among the rows.
+template <class Rows>
+bool are_finite(Rows x, Index keys, Index width) {
+  using Scalar = typename Rows::Scalar;
+  Lanes<Scalar> zero = Lanes<Scalar>::all(Scalar(0));
+  const auto add = [&](const auto& loaded) {
+    for (const Lanes<Scalar>& packet : loaded) zero = zero + Scalar(0) * packet;
   };
-  Index key = 0;
-  for (; key + 4 <= keys; key += 4) add(0, key), add(1, key + 1), add(2, key + 2), add(3, key + 3);
-  for (; key < keys; ++key) add(0, key);
-  for (std::size_t p = 0; p < n; ++p) ((sum[0][p] + sum[1][p]) + (sum[2][p] + sum[3][p])).store(o + Index(p) * width);
-}
-
-/// o [width] += weights [keys] v [keys x width], for one row
-template <class Scalar>
-void add_weighted_rows(Scalar* o, const Scalar* weights, const Scalar* v, Index stride, Index width, Index keys) {
-  constexpr Index packet = full_width<Scalar>;
-  Index e = 0;
-  for (; e + 4 * packet <= width; e += 4 * packet) add_weighted_columns<4>(o + e, weights, v + e, stride, keys);
-  for (; e + packet <= width; e += packet) add_weighted_columns<1>(o + e, weights, v + e, stride, keys);
-  if (e < width) accumulate(o + e, width, Strided<Scalar>{weights, 0, 1}, v + e, stride, 1, width - e, keys);
-}
-
-/// The part of a group's scores and values that belongs to one interval of keys: their columns lie from `column` on.
-struct FewColumns {
-  Interval keys;
-  Index column;
-};
-
-/// S[:, columns] = Q K^T, altered. q is [heads*T x E], scaled; scores are [heads*T x n]. Tile by tile, so that all rows
-/// find a tile's keys where the first has brought them.
-template <class Scalar>
-void score_few(Scalar* scores, Index n, const QueryGroup<Scalar>& group, const FewColumns& part, const Scalar* q,
-               Arena& scratch) {
-  const Arena::Scope scope(scratch);
-  const HeadRows<Scalar>& k = group.k;
-  const Index rows = group.heads * group.rows;
-  Scalar* buffer = take_buffer(k, scratch);
-  for (Index key = part.keys.begin; key < part.keys.end; key += attend_tile_keys) {
-    const Interval tile{key, (std::min)(key + attend_tile_keys, part.keys.end)};
-    const Strided<Scalar> of_tile = rows_in(k, tile, buffer);
-    accumulate_dots(scores + part.column + key - part.keys.begin, n, q, k.width, of_tile.data, of_tile.row, rows,
-                    tile.size(), k.width);
+  for (Index j = 0; j < keys; ++j) {
+    const auto* row = x.data + j * x.stride;
+    Index e = 0;
+    for (; e + load_width<Rows> <= width; e += load_width<Rows>) add(Rows::load(row + e));
+    if (e < width) add(load_last<Rows>(row + e, width - e));
   }
-  if (!group.alters_logits()) return;
-  Scalar* distance = group.slopes == nullptr ? nullptr : scratch.take<Scalar>(part.keys.size());
-  for (Index i = 0; i < group.rows; ++i) {
-    for (Index j = 0; distance != nullptr && j < part.keys.size(); ++j) {
-      const Index ahead = part.keys.begin + j - (group.past + i);
-      distance[j] = static_cast<Scalar>(ahead < 0 ? -ahead : ahead);
-    }
-    for (Index h = 0; h < group.heads; ++h)
-      alter_row(scores + (h * group.rows + i) * n + part.column, group, h, i, part.keys, distance);
-  }
+  return zero.sum() == Scalar(0);
 }
 
-/// Writes -inf where row i does not see the keys; z are the row's scores of the part.
+/// All rows of a group, row i of head h at h T + i, while they go from tile to tile.
 template <class Scalar>
-void hide_few(Scalar* z, const QueryGroup<Scalar>& group, Index i, Interval keys) {
-  Index hidden = keys.begin;  // from here to the next key that is seen
-  const auto hide_until = [&](Index key) {
-    if (hidden < key) std::fill(z + hidden - keys.begin, z + key - keys.begin, -std::numeric_limits<Scalar>::infinity());
-  };
-  for (const Interval seen : group.mask.visible(group.past + i, group.k.rows).cut(keys.begin, keys.end)) {
-    if (seen.empty()) continue;
-    hide_until(seen.begin);
-    hidden = seen.end;
-  }
-  hide_until(keys.end);
-}
+struct FewRows {
+  const QueryGroup<Scalar>& group;
+  Index count;       // heads*T
+  Index tile_keys;   // at most
+  Index q_stride;    // whole loads
+  Index o_stride;    // whole loads
+  Scalar* q;         // [heads*T x E], scaled, arranged as the lanes of K
+  Scalar* scores;    // [heads*T x tile_keys]
+  Scalar* o;         // [heads*T x E_v], arranged as the lanes of V
+  Scalar* m;         // [heads*T]
+  Scalar* l;         // [heads*T x lanes], to be summed
+  Scalar* factor;    // [heads*T]
+  Scalar* distance;  // [tile_keys] |p - j|, where there are slopes
+  Scalar* k_buffer;  // see with_stored
+  Scalar* v_buffer;
 
-/// O [heads*T x E_v] += P[:, columns] V. Each row takes exactly the values it sees: those that all see together, the rest
-/// by itself.
-template <class Scalar>
-void add_few_values(Scalar* o, const Scalar* p, Index n, const QueryGroup<Scalar>& group, const FewColumns& part,
-                    Arena& scratch) {
-  const Arena::Scope scope(scratch);
-  const HeadRows<Scalar>& v = group.v;
-  const Index rows = group.heads * group.rows, fours = rows / 4 * 4;
-  Scalar* buffer = take_buffer(v, scratch);
-  const auto seen_by = [&](Index i) { return group.mask.visible(group.past + i, group.k.rows); };
-  Interval common = part.keys;  // seen by every row
-  for (Index i = 0; i < group.rows; ++i) common = common.cut(seen_by(i).parts[1].begin, seen_by(i).parts[1].end);
-
-  for (Index begin = part.keys.begin; begin < part.keys.end; begin += attend_tile_keys) {
-    const Interval tile{begin, (std::min)(begin + attend_tile_keys, part.keys.end)};
-    const Strided<Scalar> values = rows_in(v, tile, buffer);
-    const auto value_of = [&](Index key) { return values.data + (key - tile.begin) * values.row; };
-    const auto weight_of = [&](Index row, Index key) { return p + row * n + part.column + (key - part.keys.begin); };
-    const auto add_to_row = [&](Index row, Interval keys) {
-      if (!keys.empty())
-        add_weighted_rows(o + row * v.width, weight_of(row, keys.begin), value_of(keys.begin), values.row, v.width,
-                          keys.size());
+  static FewRows make(const QueryGroup<Scalar>& group, Arena& scratch) {
+    const Index count = group.heads * group.rows,
+                tile_keys = few_tile_keys<Scalar>((std::max)(group.k.width, group.v.width));
+    const Index q_stride = whole_loads<Scalar>(group.k.width), o_stride = whole_loads<Scalar>(group.v.width);
+    const auto buffer = [&](const HeadRows<Scalar>& x) {
+      return widens_in_lanes<Scalar> ? nullptr : take_buffer(x, scratch);
     };
-    if (group.bias != nullptr && !is_finite(values.data, values.row, v.width, Interval{0, tile.size()})) {
-      for (Index row = 0; row < rows; ++row)
-        for (const Interval seen : seen_by(row % group.rows).cut(tile.begin, tile.end))
-          for (Index key = seen.begin; key < seen.end; ++key)
-            if (!group.hides(row / group.rows, row % group.rows, key)) add_to_row(row, Interval{key, key + 1});
-      continue;
-    }
-    const Interval together = common.cut(tile.begin, tile.end);
-    if (!together.empty()) {
-      accumulate(o, v.width, Strided<Scalar>{weight_of(0, together.begin), n, 1}, value_of(together.begin), values.row,
-                 fours, v.width, together.size());
-      for (Index row = fours; row < rows; ++row) add_to_row(row, together);
-    }
-    if (together == tile) continue;
-    for (Index row = 0; row < rows; ++row)
-      for (const Interval seen : seen_by(row % group.rows).cut(tile.begin, tile.end)) {
-        if (common.empty()) {
-          add_to_row(row, seen);
-          continue;
-        }
-        add_to_row(row, Interval{seen.begin, (std::min)(seen.end, common.begin)});
-        add_to_row(row, Interval{(std::max)(seen.begin, common.end), seen.end});
-      }
+    FewRows rows{group,
+                 count,
+                 tile_keys,
+                 q_stride,
+                 o_stride,
+                 scratch.take_zeroed<Scalar>(count * q_stride),
+                 scratch.take<Scalar>(count * tile_keys),
+                 scratch.take_zeroed<Scalar>(count * o_stride),
+                 scratch.take<Scalar>(count),
+                 scratch.take_zeroed<Scalar>(count * full_width<Scalar>),
+                 scratch.take<Scalar>(count),
+                 group.slopes == nullptr ? nullptr : scratch.take<Scalar>(tile_keys),
+                 buffer(group.k),
+                 buffer(group.v)};
+    std::fill_n(rows.m, count, std::numeric_limits<Scalar>::lowest());
+    with_stored(group.k, {0, 0}, rows.k_buffer, [&]<class Rows>(Rows) {
+      for (Index h = 0; h < group.heads; ++h)
+        for (Index i = 0; i < group.rows; ++i)
+          for (Index e = 0; e < group.k.width; ++e)
+            rows.q[(h * group.rows + i) * q_stride + place_of<Rows>(e)] =
+                group.scale * group.q[i * group.q_stride + h * group.k.width + e];
+    });
+    return rows;
   }
-}
+  /// What a job takes from the arena, at most.
+  static std::size_t bytes(Index count, Index width, Index value_width) {
+    const auto of = [](Index n) { return Arena::bytes_of<Scalar>(n); };
+    return of(count * whole_loads<Scalar>(width)) + of(count * attend_tile_keys) +
+           2 * of(count * whole_loads<Scalar>(value_width)) + 2 * of(count) + of(count * full_width<Scalar>) +
+           of(attend_tile_keys) + of(attend_tile_keys * width) + 2 * of(attend_tile_keys * value_width);
+  }
+
+  Scalar* scores_of(Index row) const { return scores + row * tile_keys; }
+
+  /// The logits of the tile, altered, -inf where they are hidden and behind the tile's end.
+  void score(Interval tile, Coverage coverage) const {
+    with_stored(group.k, tile, k_buffer, [&](auto k) {
+      score_few(scores, tile_keys, q, q_stride, count, k, tile.size(), group.k.width, soon(group.v, tile.begin));
+    });
+    for (Index row = 0; row < count; ++row)
+      std::fill(scores_of(row) + tile.size(), scores_of(row) + whole_lanes<Scalar>(tile.size()),
+                -std::numeric_limits<Scalar>::infinity());
+    if (group.alters_logits()) alter(tile);
+    if (coverage == Coverage::partial)
+      for (Index row = 0; row < count; ++row) hide(scores_of(row), row % group.rows, tile);
+    for (Index h = 0; h < group.heads; ++h)
+      if (group.keeps(h))
+        for (Index i = 0; i < group.rows; ++i)
+          for (Index j = 0; j < tile.size(); ++j)
+            group.kept[h].by_key()[(tile.begin + j) * group.rows + i] = scores_of(h * group.rows + i)[j];
+  }
+
+  void alter(Interval tile) const {
+    for (Index i = 0; i < group.rows; ++i) {
+      for (Index j = 0; distance != nullptr && j < tile.size(); ++j) {
+        const Index ahead = tile.begin + j - (group.past + i);
+        distance[j] = static_cast<Scalar>(ahead < 0 ? -ahead : ahead);
+      }
+      for (Index h = 0; h < group.heads; ++h) alter_row(scores_of(h * group.rows + i), group, h, i, tile, distance);
+    }
+  }
+
+  /// Writes -inf where row i does not see the keys; z are the row's logits of the tile.
+  void hide(Scalar* z, Index i, Interval tile) const {
+    Index hidden = tile.begin;  // from here to the next key that is seen
+    const auto hide_until = [&](Index key) {
+      if (hidden < key) std::fill(z + hidden - tile.begin, z + key - tile.begin, -std::numeric_limits<Scalar>::infinity());
+    };
+    for (const Interval seen : group.mask.visible(group.past + i, group.k.rows).cut(tile.begin, tile.end)) {
+      if (seen.empty()) continue;
+      hide_until(seen.begin);
+      hidden = seen.end;
+    }
+    hide_until(tile.end);
+  }
+
+  /// O = f O + P V over the tile. A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where a pair may be hidden,
+  /// zeros stand for what a row does not see, which gives it the bits that any other finite values would.
+  void add_values(Interval tile, Coverage coverage, Arena& scratch) const {
+    with_stored(group.v, tile, v_buffer, [&]<class Rows>(Rows v) {
+      const Index width = group.v.width;
+      const auto add = [&](Scalar* to, Rows values) {
+        add_few(to, o_stride, factor, scores, tile_keys, count, values, tile.size(), width, soon(group.k, tile.end));
+      };
+      if ((coverage == Coverage::all && group.bias == nullptr) || are_finite(v, tile.size(), width)) return add(o, v);
+      const Arena::Scope scope(scratch);
+      auto* seen = scratch.take<typename Rows::Element>(tile.size() * width);
+      Scalar* sum = scratch.take<Scalar>(count * o_stride);
+      for (Index row = 0; row < count; ++row) {
+        const Index h = row / group.rows, i = row % group.rows;
+        const Intervals visible = group.mask.visible(group.past + i, group.k.rows);
+        for (Index key = tile.begin; key < tile.end; ++key) {
+          auto* to = seen + (key - tile.begin) * width;
+          if (visible.contains(key) && !group.hides(h, i, key))
+            std::copy_n(v.data + (key - tile.begin) * v.stride, width, to);
+          else
+            std::fill_n(to, width, typename Rows::Element(0));
+        }
+        std::copy_n(o, count * o_stride, sum);
+        add(sum, Rows{seen, width});
+        std::copy_n(sum + row * o_stride, o_stride, o + row * o_stride);
+      }
+    });
+  }
+
+  void write(Partial<Scalar> out) const {
+    std::copy_n(m, count, out.maximum);
+    for (Index row = 0; row < count; ++row) out.sum[row] = Lanes<Scalar>::load(l + row * full_width<Scalar>).sum();
+    with_stored(group.v, {0, 0}, v_buffer, [&]<class Rows>(Rows) {
+      for (Index row = 0; row < count; ++row)
+        for (Index e = 0; e < group.v.width; ++e) out.o[row * group.v.width + e] = o[row * o_stride + place_of<Rows>(e)];
+    });
+  }
+
+  /// Rows of x from `key` on, if they touch and are there.
+  static Soon soon(const HeadRows<Scalar>& x, Index key) {
+    if (x.stride != x.width || key >= x.rows) return {};
+    if (x.storage != Storage::arithmetic) return {reinterpret_cast<const char*>(x.narrow + key * x.stride), true};
+    return {reinterpret_cast<const char*>(x.data + key * x.stride), true};
+  }
+};
 
 /// All rows of every head of the group over `keys`, which hold every key of theirs that some row sees. The logits of kept
 /// heads are left in their storage.
 template <class Scalar>
 void attend_few(const QueryGroup<Scalar>& group, const Intervals& keys, Partial<Scalar> out, Arena& scratch) {
-  const Index n = keys.size(), rows = group.heads * group.rows, width = group.k.width;
-  const FewColumns parts[] = {{keys.parts[0], 0}, {keys.parts[1], keys.parts[0].size()}};
-  Scalar* q = scratch.take<Scalar>(rows * width);          // [heads*T x E], scaled
-  Scalar* scores = scratch.take_zeroed<Scalar>(rows * n);  // [heads*T x n]
-  for (Index h = 0; h < group.heads; ++h)
-    for (Index i = 0; i < group.rows; ++i)
-      transform(
-          width, q + (h * group.rows + i) * width, [&](auto x) { return group.scale * x; },
-          group.q + i * group.q_stride + h * width);
-  for (const FewColumns& part : parts) score_few(scores, n, group, part, q, scratch);
-
-  for (Index h = 0; h < group.heads; ++h)
-    for (Index i = 0; i < group.rows; ++i) {
-      const Index row = h * group.rows + i;
-      Scalar* s = scores + row * n;
-      for (const FewColumns& part : parts) {
-        hide_few(s + part.column, group, i, part.keys);
-        if (group.keeps(h))
-          for (Index j = 0; j < part.keys.size(); ++j)
-            group.kept[h].by_key()[(part.keys.begin + j) * group.rows + i] = s[part.column + j];
-      }
-      const Scalar m = highest(s, n, std::numeric_limits<Scalar>::lowest());
-      transform(
-          n, s, [&](auto x) { return exponential(x - Lanes<Scalar>::all(m)); }, s);
-      out.maximum[row] = m;
-      out.sum[row] = sum_over(
-          n, [](auto x) { return x; }, s);
+  const auto rows = FewRows<Scalar>::make(group, scratch);
+  const Stacked s = stacked<Scalar>(group.heads, group.rows, group.past, group.mask);
+  for (const Interval part : keys)
+    for (Index begin = part.begin; begin < part.end; begin += rows.tile_keys) {
+      const Interval tile{begin, (std::min)(begin + rows.tile_keys, part.end)};
+      const Coverage coverage = s.coverage(tile);
+      if (coverage == Coverage::none) continue;
+      rows.score(tile, coverage);
+      for (Index row = 0; row < rows.count; ++row)
+        rows.factor[row] = softmax_row(rows.scores_of(row), whole_lanes<Scalar>(tile.size()), rows.m[row],
+                                       rows.l + row * full_width<Scalar>);
+      rows.add_values(tile, coverage, scratch);
     }
-
-  std::fill_n(out.o, rows * group.v.width, Scalar(0));
-  for (const FewColumns& part : parts) add_few_values(out.o, scores, n, group, part, scratch);
+  rows.write(out);
 }
 
 }  // namespace heed::inline HEED_ABI::detail
