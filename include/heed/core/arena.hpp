@@ -7,18 +7,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "matrix.hpp"
+#include "pages.hpp"
 
 namespace heed::inline HEED_ABI {
 
 class Arena {
  public:
-  static constexpr std::size_t alignment = 64;
+  static constexpr std::size_t alignment = detail::line_bytes;
 
   /// The bytes that take<T>(n) uses up.
   template <class T>
@@ -47,12 +46,12 @@ class Arena {
   T* take(Index n) {
     static_assert(std::is_trivially_destructible_v<T>, "heed: an arena never destroys what it holds");
     const std::size_t bytes = bytes_of<T>(n);
-    while (block_ < blocks_.size() && blocks_[block_].size - used_ < bytes) {
+    while (block_ < blocks_.size() && blocks_[block_].size() - used_ < bytes) {
       ++block_;
       used_ = 0;
     }
     if (block_ == blocks_.size()) add_block((std::max)(bytes, capacity()));
-    std::byte* at = blocks_[block_].data.get() + used_;
+    std::byte* at = blocks_[block_].data() + used_;
     used_ += bytes;
     return reinterpret_cast<T*>(at);
   }
@@ -97,31 +96,22 @@ class Arena {
   std::size_t blocks() const { return blocks_.size(); }
   std::size_t capacity() const {
     std::size_t sum = 0;
-    for (const Block& block : blocks_) sum += block.size;
+    for (const auto& block : blocks_) sum += block.size();
     return sum;
   }
 
  private:
-  struct Release {
-    void operator()(std::byte* data) const { ::operator delete[](data, std::align_val_t(alignment)); }
-  };
-  struct Block {
-    std::unique_ptr<std::byte[], Release> data;
-    std::size_t size;
-  };
-
   void reserve(std::size_t bytes) {
     if (bytes > 0) add_block(bytes);
     reset();
   }
   void add_block(std::size_t bytes) {
-    auto* data = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t(alignment)));
-    blocks_.push_back(Block{std::unique_ptr<std::byte[], Release>(data), bytes});
+    blocks_.emplace_back(bytes);
     block_ = blocks_.size() - 1;
     used_ = 0;
   }
 
-  std::vector<Block> blocks_;
+  std::vector<detail::Pages<std::byte>> blocks_;
   std::size_t block_ = 0;
   std::size_t used_ = 0;
 };

@@ -89,9 +89,9 @@ class CachedRows final : public CacheLeaf {
       rows += positions * heads;
     }
     if (storage_ == Storage::arithmetic)
-      rows_.resize(rows, width);
+      rows_ = detail::Pages<Scalar>(static_cast<std::size_t>(rows * width));
     else
-      narrow_.resize(static_cast<std::size_t>(rows * width));
+      narrow_ = detail::Pages<std::uint16_t>(static_cast<std::size_t>(rows * width));
   }
 
   /// Stores fresh [T x G E] behind the past of every sequence; returns all visible rows [S x E] of every (sequence, kv
@@ -125,7 +125,7 @@ class CachedRows final : public CacheLeaf {
     }
   }
 
-  Index bytes() const override { return (rows_.size() + static_cast<Index>(narrow_.size())) * bytes_of<Scalar>(storage_); }
+  Index bytes() const override { return static_cast<Index>(rows_.bytes() + narrow_.bytes()); }
   std::string layout() const override {
     return "rows of " + std::to_string(heads_) + " heads of width " + std::to_string(width_) + " in " +
            detail::name_of_numbers<Scalar>(storage_);
@@ -151,8 +151,8 @@ class CachedRows final : public CacheLeaf {
   Storage storage_;
   std::vector<Index> capacities_;
   std::vector<Index> starts_;
-  Matrix<Scalar> rows_;                // as they are computed with,
-  std::vector<std::uint16_t> narrow_;  // or in 16 bits: one of the two is empty
+  detail::Pages<Scalar> rows_;           // as they are computed with,
+  detail::Pages<std::uint16_t> narrow_;  // or in 16 bits: one of the two is empty
 };
 
 /// Recurrent states: `slots` blocks of `size` scalars for every sequence.
@@ -189,34 +189,33 @@ class CachedMemory final : public CacheLeaf {
   CachedMemory(const CacheSize& size, Index positions, Index heads, Index width)
       : heads_(heads),
         capacity_(positions),
+        width_(width),
         rows_(static_cast<std::size_t>(size.sequences()), 0),
-        storage_(size.sequences() * heads * positions, width) {}
+        storage_(static_cast<std::size_t>(size.sequences() * heads * positions * width)) {}
 
   Index capacity() const { return capacity_; }
   Index rows(Index sequence) const { return rows_[static_cast<std::size_t>(sequence)]; }
 
   /// Replaces what was there by fresh [S_m x G E].
   void store(Index sequence, const View<Scalar>& fresh) {
-    HEED_DEBUG_CHECK(fresh.rows() <= capacity_ && fresh.cols() == heads_ * storage_.cols());
-    const Index width = storage_.cols();
+    HEED_DEBUG_CHECK(fresh.rows() <= capacity_ && fresh.cols() == heads_ * width_);
     for (Index g = 0; g < heads_; ++g)
-      mutable_view_of(block(sequence, g), fresh.rows(), width, width) = cols_of(fresh, g * width, width);
+      mutable_view_of(block(sequence, g), fresh.rows(), width_, width_) = cols_of(fresh, g * width_, width_);
     rows_[static_cast<std::size_t>(sequence)] = fresh.rows();
   }
   /// The rows [S_m x E] of one head, without a gradient.
   HeadRows<Scalar> at(Index sequence, Index head) {
-    return {block(sequence, head), nullptr, rows(sequence), storage_.cols(), storage_.cols(), 0};
+    return {block(sequence, head), nullptr, rows(sequence), width_, width_, 0};
   }
 
-  Index bytes() const override { return storage_.size() * static_cast<Index>(sizeof(Scalar)); }
+  Index bytes() const override { return static_cast<Index>(storage_.bytes()); }
   std::string layout() const override {
-    return "memory of " + std::to_string(heads_) + " heads of width " + std::to_string(storage_.cols()) + " in " +
+    return "memory of " + std::to_string(heads_) + " heads of width " + std::to_string(width_) + " in " +
            detail::name_of_numbers<Scalar>(Storage::arithmetic);
   }
   Index parts(const Filled&) const override { return heads_; }
   std::span<std::byte> part(Index sequence, Index head, const Filled& filled) override {
-    return std::as_writable_bytes(
-        std::span(block(sequence, head), static_cast<std::size_t>(filled.own_rows * storage_.cols())));
+    return std::as_writable_bytes(std::span(block(sequence, head), static_cast<std::size_t>(filled.own_rows * width_)));
   }
   using CacheLeaf::part;
   Index own_rows(Index sequence) const override { return rows(sequence); }
@@ -224,14 +223,13 @@ class CachedMemory final : public CacheLeaf {
   void set_own_rows(Index sequence, Index rows) override { rows_[static_cast<std::size_t>(sequence)] = rows; }
 
  private:
-  Scalar* block(Index sequence, Index head) {
-    return storage_.data() + (sequence * heads_ + head) * capacity_ * storage_.cols();
-  }
+  Scalar* block(Index sequence, Index head) { return storage_.data() + (sequence * heads_ + head) * capacity_ * width_; }
 
   Index heads_;
   Index capacity_;
+  Index width_;
   std::vector<Index> rows_;
-  Matrix<Scalar> storage_;
+  detail::Pages<Scalar> storage_;
 };
 
 /// Bytes of a cache's tensors.
