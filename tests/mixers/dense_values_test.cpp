@@ -4,7 +4,9 @@
 
 #include <map>
 
+#include "heed/mixers/side_by_side.hpp"
 #include "heed/mixers/variants.hpp"
+#include "heed/model/mixer_layer.hpp"
 #include "heed/testing/mixer_contract.hpp"
 #include "support/error_text.hpp"
 
@@ -108,13 +110,47 @@ TEST(DenseResidualValues, StartWithEqualPartsOfWhatComesFromBelow) {
   EXPECT_EQ(params.from_layers, (Matrix<double>(1, 5) << 0.125, 0.125, 0.125, 0.125, 0.5).finished());
 }
 
+// A layer by itself is not wired: what it is fed is looked at in the call.
+TEST(DenseResidualValues, RefuseInACallWhatALayerByItselfIsFed) {
+  const MixerLayer<float, SideBySide<Dense, Bottom>> mixed(sizes, {.first = over(1)});
+  const MixerLayer<float, Bottom> bottom(sizes);
+  const MixerLayer<float, Dense> dense(sizes, over(2));
+  Workspace work({.positions = 2});
+  auto bottom_state = bottom.make_state(work);
+  auto mixed_state = mixed.make_state(work);
+  auto state = dense.make_state(work);
+  const Matrix<float> x = Matrix<float>::Ones(1, 6);
+  Matrix<float> y = x;
+  const Pass pass = work.begin(Sequences({1}), Purpose::inference);
+  bottom.apply(pass, x, y, bottom_state);
+  mixed.apply(pass, x, y, mixed_state, feed<nearest<value_history>>(bottom_state.published<value_history>()));
+  EXPECT_EQ(error_text<ConfigError>([&] {
+              dense.apply(pass, x, y, state, feed<nearest<value_history>>(mixed_state.published<value_history>()));
+            }),
+            "below: expected the 1 layers below that have values of kv head 1, found 2");
+}
+
 TEST(DenseResidualValues, RefuseANumberOfLayersThatIsNotBelowThem) {
-  auto model = DynamicStack<float>::build(sizes, {choose<Bottom>(), choose<Dense>(over(2))});
-  auto cache = model.make_cache({.positions = 2});
-  const Matrix<float> x = Matrix<float>::Zero(1, 6);
-  EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(model.forward(x, cache)); }),
-            "below: expected the 1 layers below that have values, found 2");
-  EXPECT_EQ(cache.length(0), 0);
+  const auto refusal = [](const std::vector<DynamicStack<float>::Layer>& layers) {
+    return error_text<ConfigError>([&] { static_cast<void>(DynamicStack<float>::build(sizes, layers)); });
+  };
+  EXPECT_EQ(refusal({choose<Bottom>(), choose<Dense>(over(2))}),
+            "layer 1 (attention(computed scores, dense residual values)): below: expected the 1 layers below that have "
+            "values of kv head 0, found 2");
+  // Each head has a chain of its own.
+  const auto beside = [](auto first, auto second) { return choose_side_by_side(first, second); };
+  const auto error_of_head = [](int head) {
+    return "layer 2 (attention(computed scores, dense residual values)): below: expected the 1 layers below that have "
+           "values of kv head " +
+           std::to_string(head) + ", found 2";
+  };
+  EXPECT_EQ(refusal({choose<Bottom>(), beside(choose<Dense>(over(1)), choose<Bottom>()), choose<Dense>(over(2))}),
+            error_of_head(1));
+  EXPECT_EQ(refusal({choose<Bottom>(), beside(choose<Bottom>(), choose<Dense>(over(1))), choose<Dense>(over(2))}),
+            error_of_head(0));
+  EXPECT_EQ(refusal({choose<Bottom>(), beside(choose<Bottom>(), choose<Dense>(over(1))),
+                     beside(choose<Dense>(over(1)), choose<Dense>(over(2)))}),
+            "no error");
   EXPECT_EQ(error_text<ConfigError>([] { DenseResidualValues::check(sizes.shape(), {.below = 0}, "layer 1"); }),
             "layer 1: below: expected 1 or more, found 0");
 }

@@ -82,6 +82,10 @@ struct AnyMixer {
                                 std::span<unsigned char> heads) const = 0;
     virtual void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
                            std::span<unsigned char> heads) const = 0;
+    virtual void count_published(std::string_view signal, Alignment alignment, const Shape& shape,
+                                 std::span<Index> counts) const = 0;
+    virtual void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, std::span<const Index> counts,
+                            std::string_view layer) const = 0;
     virtual detail::HeldParams<Scalar> make_params(const Shape& shape) const = 0;
     virtual detail::Held make_cache(const Shape& shape, const CacheSize& size) const = 0;
     virtual detail::Held make_record() const = 0;
@@ -129,6 +133,14 @@ struct AnyMixer {
     void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
                    std::span<unsigned char> heads) const override {
       heed::mark_read<Mixer>(tap, alignment, shape, config_, heads);
+    }
+    void count_published(std::string_view signal, Alignment alignment, const Shape& shape,
+                         std::span<Index> counts) const override {
+      heed::count_published<Mixer>(signal, alignment, shape, config_, counts);
+    }
+    void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, std::span<const Index> counts,
+                    std::string_view layer) const override {
+      heed::check_read<Mixer>(tap, alignment, shape, config_, counts, layer);
     }
     detail::HeldParams<Scalar> make_params(const Shape& shape) const override {
       return detail::HeldParams<Scalar>::template make<TypedParams>(shape, config_);
@@ -203,6 +215,14 @@ struct AnyMixer {
   static void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
                         std::span<unsigned char> heads) {
     config.mixer->mark_read(tap, alignment, shape, heads);
+  }
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    config.mixer->count_published(signal, alignment, shape, counts);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    config.mixer->check_read(tap, alignment, shape, counts, layer);
   }
   static void prepare_record(const Config& config, AnyRecord& record) { record.held = config.mixer->make_record(); }
   static void initialise(const Shape& shape, const Config& config, AnyParams& params, const Initialiser& initialiser) {

@@ -83,6 +83,17 @@ struct Attention {
     check_config<Values>(shape, config.values, layer);
     check_config<Output>(shape, config.output, layer);
   }
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    heed::count_published<Values>(signal, alignment, shape, config.values, counts);
+    heed::count_published<Scores>(signal, alignment, shape, config.scores, counts);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    heed::check_read<Scores>(tap, alignment, shape, config.scores, counts, layer);
+    heed::check_read<Values>(tap, alignment, shape, config.values, counts, layer);
+    heed::check_read<Output>(tap, alignment, shape, config.output, counts, layer);
+  }
   static std::string describe(const Config&) {
     const std::string output = std::same_as<Output, PlainOutput> ? "" : ", " + std::string(Output::name);
     return "attention(" + std::string(Scores::name) + ", " + std::string(Values::name) + output + ")";

@@ -61,6 +61,20 @@ struct DenseResidualValues {
   static void check(const Shape&, const Config& config, std::string_view layer) {
     HEED_EXPECTS(ConfigError, config.below >= 1, layer, ": below: expected 1 or more, found ", config.below);
   }
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    if (signal == value_history::name) count_own(alignment, shape, config.below + 1, counts);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    if (tap.signal != value_history::name) return;
+    const HeadRange own = own_heads(alignment, shape);
+    for (Index g = own.begin; g < own.begin + own.count; ++g) {
+      const Index count = counts[static_cast<std::size_t>(g)];
+      HEED_EXPECTS(ConfigError, count == unsaid || count == config.below, layer, ": below: expected the ", count,
+                   " layers below that have values of kv head ", g, ", found ", config.below);
+    }
+  }
 
   template <class Scalar>
   struct Record {
@@ -148,10 +162,11 @@ struct DenseResidualValues {
   static void for_layers_below(const Call<DenseResidualValues, Scalar>& call, F&& f) {
     const Arena::Scope scope(call.pass.scratch);
     auto chain = call.inputs.template get<nearest<value_history>>();
-    if (chain.sequences * chain.heads == 0) return;
-    // How long the chain is, is known where it is called only: the first call refuses another number.
-    HEED_EXPECTS(ConfigError, chain.at(0, 0).length == call.config.below, "below: expected the ", chain.at(0, 0).length,
-                 " layers below that have values, found ", call.config.below);
+    // A stack has checked this while it was built, unless a publisher left it unsaid; a layer by itself is fed in calls.
+    for (Index b = 0; b < chain.sequences; ++b)
+      for (Index g = 0; g < chain.heads; ++g)
+        HEED_EXPECTS(ConfigError, chain.at(b, g).length == call.config.below, "below: expected the ", chain.at(b, g).length,
+                     " layers below that have values of kv head ", g, ", found ", call.config.below);
     auto links = HeadTable<const ValueHistory<Scalar>*>::make(call.pass.scratch, chain.sequences, chain.heads);
     auto v_i = HeadTable<HeadRows<Scalar>>::make(call.pass.scratch, chain.sequences, chain.heads);
     for (Index i = call.config.below; i-- > 0;) {

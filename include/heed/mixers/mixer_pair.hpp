@@ -149,6 +149,16 @@ struct MixerPair {
     heed::mark_read<First>(tap, alignment, Division::first(shape, config), config.first, heads);
     heed::mark_read<Second>(tap, alignment, Division::second(shape, config), config.second, heads);
   }
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    heed::count_published<First>(signal, alignment, Division::first(shape, config), config.first, counts);
+    heed::count_published<Second>(signal, alignment, Division::second(shape, config), config.second, counts);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    heed::check_read<First>(tap, alignment, Division::first(shape, config), config.first, counts, layer);
+    heed::check_read<Second>(tap, alignment, Division::second(shape, config), config.second, counts, layer);
+  }
 
  private:
   struct Shapes {

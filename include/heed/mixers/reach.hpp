@@ -114,6 +114,35 @@ void mark_read(const TapInfo& tap, Alignment alignment, const Shape& shape,
   }
 }
 
+/// What an entry of a signal holds, in numbers, where its readers rely on it: the layers of a value history, the numbers of
+/// a coefficient holder. A component that publishes such a signal may leave it unsaid; its readers then find out in a call.
+inline constexpr Index unsaid = -1;
+
+/// Sets counts[h] for the heads of `signal` that the component publishes.
+template <class Component>
+void count_published([[maybe_unused]] std::string_view signal, [[maybe_unused]] Alignment alignment,
+                     [[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,
+                     [[maybe_unused]] std::span<Index> counts) {
+  if constexpr (requires { Component::count_published(signal, alignment, shape, config, counts); })
+    Component::count_published(signal, alignment, shape, config, counts);
+}
+
+/// Raises ConfigError if the heads that the component reads through `tap` do not hold what its config says; `layer` names
+/// it in the error.
+template <class Component>
+void check_read([[maybe_unused]] const TapInfo& tap, [[maybe_unused]] Alignment alignment,
+                [[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,
+                [[maybe_unused]] std::span<const Index> counts, [[maybe_unused]] std::string_view layer) {
+  if constexpr (requires { Component::check_read(tap, alignment, shape, config, counts, layer); })
+    Component::check_read(tap, alignment, shape, config, counts, layer);
+}
+
+/// Of a component that publishes `signal` on its own heads: the same count for each.
+inline void count_own(Alignment alignment, const Shape& shape, Index count, std::span<Index> counts) {
+  const HeadRange own = own_heads(alignment, shape);
+  for (Index h = own.begin; h < own.begin + own.count; ++h) counts[static_cast<std::size_t>(h)] = count;
+}
+
 /// Raises ConfigError if the component cannot work with these sizes; `layer` names it in the error.
 template <class Component>
 void check_config([[maybe_unused]] const Shape& shape, [[maybe_unused]] const typename Component::Config& config,

@@ -9,6 +9,7 @@
 #include "../ops/mix.hpp"
 #include "head_projection.hpp"
 #include "mix_coefficients.hpp"
+#include "reach.hpp"
 #include "value_cache.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -56,6 +57,10 @@ struct ResidualValues {
   static void check(const Shape& shape, const Config& config, std::string_view layer) {
     if constexpr (requires { Coefficients::check(shape, config.coefficients, layer); })
       Coefficients::check(shape, config.coefficients, layer);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    heed::check_read<Coefficients>(tap, alignment, shape, config.coefficients, counts, layer);
   }
 
   template <class Scalar>

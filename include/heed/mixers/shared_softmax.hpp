@@ -9,6 +9,7 @@
 
 #include "../ops/scaled_softmax.hpp"
 #include "mix_coefficients.hpp"
+#include "reach.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -62,6 +63,10 @@ struct CoefficientHolder {
 
   static void check(const Shape&, const Config& config, std::string_view layer) {
     HEED_EXPECTS(ConfigError, config.readers >= 1, layer, ": readers: expected 1 or more, found ", config.readers);
+  }
+  static void count_published(std::string_view, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    count_own(alignment, shape, config.readers, counts);
   }
   static Index kept_per_row(const Shape&, const Config& config) { return 2 * config.readers; }
 
@@ -121,6 +126,13 @@ struct SharedSoftmax {
   static void check(const Shape&, const Config& config, std::string_view layer) {
     HEED_EXPECTS(ConfigError, config.reader >= 0, layer, ": reader: expected 0 or more, found ", config.reader);
   }
+  static void check_read(const TapInfo& tap, Alignment, const Shape&, const Config& config, std::span<const Index> counts,
+                         std::string_view layer) {
+    if (tap.signal != coefficients::name) return;
+    HEED_EXPECTS(ConfigError, counts[0] == unsaid || config.reader < counts[0], layer,
+                 ": reader: expected a number below the ", counts[0], " readers of the coefficient holder, found ",
+                 config.reader);
+  }
 
   template <class Scalar>
   static MixCoefficients<Scalar> get(const CoefficientCall<SharedSoftmax, Scalar>& call, Arena&) {
@@ -133,7 +145,7 @@ struct SharedSoftmax {
   }
 
  private:
-  // How many numbers the holder has is known where it is called only: the first call refuses a reader too many.
+  // A stack has checked this while it was built, unless the holder left it unsaid; a layer by itself is fed in calls.
   template <class Scalar>
   static HeadRows<Scalar> held(const CoefficientCall<SharedSoftmax, Scalar>& call) {
     const HeadRows<Scalar> numbers = call.inputs.template get<first<coefficients>>().at(0, 0);

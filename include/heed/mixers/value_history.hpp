@@ -4,6 +4,7 @@
 #pragma once
 
 #include "projected_values.hpp"
+#include "reach.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -34,6 +35,11 @@ struct HistoryValues {
   template <class Scalar>
   using Record = ProjectedValues::Record<Scalar>;
   static CachePlan plan(const Shape& shape, const Config& config) { return ProjectedValues::plan(shape, config); }
+  /// A chain of one layer.
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config&,
+                              std::span<Index> counts) {
+    if (signal == value_history::name) count_own(alignment, shape, 1, counts);
+  }
 
   template <class Scalar>
   static HeadTable<HeadRows<Scalar>> apply(const Call<HistoryValues, Scalar>& call, const View<Scalar>& x) {

@@ -207,6 +207,14 @@ struct Block {
                         std::span<unsigned char> heads) {
     heed::mark_read<Mixer>(tap, alignment, shape, config.mixer, heads);
   }
+  static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
+                              std::span<Index> counts) {
+    heed::count_published<Mixer>(signal, alignment, shape, config.mixer, counts);
+  }
+  static void check_read(const TapInfo& tap, Alignment alignment, const Shape& shape, const Config& config,
+                         std::span<const Index> counts, std::string_view layer) {
+    heed::check_read<Mixer>(tap, alignment, shape, config.mixer, counts, layer);
+  }
 
  private:
   template <class N>

@@ -58,7 +58,8 @@ class LayerPlan {
   using Kind = std::tuple_element_t<kind, std::tuple<Kinds...>>;
 
   LayerPlan() = default;
-  /// Raises ConfigError for sizes that do not fit, taps that find no layer and heads that a source does not publish.
+  /// Raises ConfigError for sizes that do not fit, taps that find no layer, heads that a source does not publish, and
+  /// sources that do not hold as much as a reader says.
   LayerPlan(const Shape& shape_in, std::vector<Place> places, Configs configs)
       : shape(shape_in), places_(std::move(places)), configs_(std::move(configs)) {
     for_each([&]<class K>(std::size_t layer, const auto& config) {
@@ -166,7 +167,8 @@ class LayerPlan {
     ((place.kind == K ? f.template operator()<K>(place.index) : void()), ...);
   }
 
-  // Finds the source of a tap, checks that it publishes the heads that are read, and marks them as wanted.
+  // Finds the source of a tap, checks that it publishes the heads that are read and what they hold, and marks them as
+  // wanted.
   void connect(std::span<const LayerSignals> all, std::size_t layer, const TapInfo& tap) {
     const int source = source_of(all, layer, tap);
     if (source == nowhere && tap.from_outside) {
@@ -193,6 +195,13 @@ class LayerPlan {
                    "> from layer ", source, ", which does not publish that head");
       wanted[h] = wanted[h] | read[h];
     }
+    std::vector<Index> counts(wanted.size(), unsaid);
+    at(below, [&]<std::size_t kind>(std::size_t index) {
+      count_published<Kind<kind>>(tap.signal, alignment, shape, config<kind>(index), counts);
+    });
+    at(layer, [&]<std::size_t kind>(std::size_t index) {
+      check_read<Kind<kind>>(tap, alignment, shape, config<kind>(index), counts, reader);
+    });
     wiring[layer].taps.push_back({source, signal});
   }
 
