@@ -123,6 +123,40 @@ TEST(Fields, NameAnAlternativeWithoutMembersByATextToo) {
   EXPECT_EQ(described(config), Description(Members{{"positions", "standing"}}));
 }
 
+struct Tied {
+  Index length = 0;
+  const double* table = nullptr;  // no member
+  template <class F, class C>
+  static void fields(F&& f, C& config) {
+    f("length", config.length);
+  }
+  static void check_described(const Tied& tied, const Place& place) {
+    if (tied.table != nullptr) place.member("table").refuse("expected none, found one");
+  }
+};
+struct Holding {
+  std::vector<Tied> tied = {};
+  template <class F, class C>
+  static void fields(F&& f, C& config) {
+    f("tied", config.tied);
+  }
+};
+
+TEST(Fields, RefuseToDescribeWhatADescriptionCannotSay) {
+  const double number = 1;
+  const Holding holding = {.tied = {{}, {.table = &number}}};
+  EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(described(holding, Place("layer 3").member("mixer"))); }),
+            "layer 3: mixer.tied[1].table: expected none, found one");
+  Config config;
+  config.cap = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(described(config)); }),
+            "cap: expected a finite number, found inf");
+  config.cap = {};
+  config.inner.factors = {1, std::nan("")};
+  EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(described(config)); }),
+            "inner.factors[1]: expected a finite number, found nan");
+}
+
 TEST(Fields, EmptyAnOptionalByNothing) {
   Config config;
   config.cap = 3;

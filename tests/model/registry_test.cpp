@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "heed/ops/documents.hpp"
 #include "reference/bounds.hpp"
 #include "support/error_text.hpp"
 #include "testing/token_shift.hpp"
@@ -136,6 +139,23 @@ TEST(Registry, RefusesANameTwice) {
             "registry: expected a new name, found mine a second time");
   EXPECT_EQ(error_text<ConfigError>([&] { own.add<Mamba2>("side_by_side"); }),
             "registry: expected a name of its own, found \"side_by_side\"");
+}
+
+TEST(Registry, RefusesToDescribeWhatADescriptionCannotSay) {
+  const Documents documents({3, 3});
+  const StandardAttention::Config packed = {.scores = {.mask = documents.mask() & causal()}};
+  const auto refusal = [](const Model::Layer& layer) {
+    return error_text<ConfigError>([&] {
+      static_cast<void>(registry().described(Model::build({.width = 8, .heads = 2}, {choose<Mamba>(), layer})));
+    });
+  };
+  EXPECT_EQ(refusal(choose<StandardAttention>(packed)),
+            "layer 1: mixer.scores.mask.documents: expected none, as their table cannot be described, found one of 6");
+  EXPECT_EQ(
+      refusal(choose_side_by_side(choose<Mamba>(), choose<StandardAttention>(packed))),
+      "layer 1: mixer.second.scores.mask.documents: expected none, as their table cannot be described, found one of 6");
+  EXPECT_EQ(refusal(choose<Mamba2>({.dt_limits = {.most = std::numeric_limits<double>::infinity()}})),
+            "layer 1: mixer.dt_limits.most: expected a finite number, found inf");
 }
 
 TEST(Registry, RefusesToDescribeWhatItHasNoNameFor) {

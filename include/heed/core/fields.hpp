@@ -113,9 +113,10 @@ inline TypedDescription typed(const Description& description, const Place& place
 template <class T>
 void read_described(const Description& from, T& to, const Place& place);
 
-/// What T says, without the members that have their defaults.
+/// What T says, without the members that have their defaults. ConfigError naming the place for what no description can say:
+/// a number that is not finite, and what T::check_described(from, place) refuses, if there is one.
 template <class T>
-Description described(const T& from);
+Description described(const T& from, const Place& place = Place());
 
 namespace detail {
 
@@ -194,8 +195,9 @@ void read_name(const Description& from, Enum& to, const Place& place) {
 }
 
 template <class T>
-Description described_fields([[maybe_unused]] const T& from) {
+Description described_fields([[maybe_unused]] const T& from, [[maybe_unused]] const Place& place) {
   Description::Members members;
+  if constexpr (requires { T::check_described(from, place); }) T::check_described(from, place);
   if constexpr (HasFields<const T>) {
     const T defaults{};
     std::vector<Description> by_default;
@@ -203,7 +205,7 @@ Description described_fields([[maybe_unused]] const T& from) {
     std::size_t next = 0;
     T::fields(
         [&](std::string_view name, const auto& member) {
-          Description value = described(member);
+          Description value = described(member, place.member(name));
           if (!(value == by_default[next++])) members.push_back({std::string(name), std::move(value)});
         },
         from);
@@ -259,9 +261,11 @@ void read_described(const Description& from, T& to, const Place& place) {
 }
 
 template <class T>
-Description described(const T& from) {
-  if constexpr (std::same_as<T, bool> || std::same_as<T, double> || std::same_as<T, std::string> ||
-                std::same_as<T, Description>) {
+Description described(const T& from, [[maybe_unused]] const Place& place) {
+  if constexpr (std::same_as<T, double>) {
+    if (!std::isfinite(from)) place.refuse("expected a finite number, found ", from);
+    return Description(from);
+  } else if constexpr (std::same_as<T, bool> || std::same_as<T, std::string> || std::same_as<T, Description>) {
     return Description(from);
   } else if constexpr (std::integral<T>) {
     const auto value = static_cast<Index>(from);
@@ -271,21 +275,22 @@ Description described(const T& from) {
       if (value == from) return Description(name);
     return {};
   } else if constexpr (detail::is_optional<T>::value) {
-    return from.has_value() ? described(*from) : Description();
+    return from.has_value() ? described(*from, place) : Description();
   } else if constexpr (detail::is_vector<T>::value) {
     Description::List list;
-    for (const auto& item : from) list.push_back(described(static_cast<const typename T::value_type&>(item)));
+    for (std::size_t i = 0; i < from.size(); ++i)
+      list.push_back(described(static_cast<const typename T::value_type&>(from[i]), place.item(i)));
     return Description(std::move(list));
   } else if constexpr (detail::is_variant<T>::value) {
     return std::visit(
-        [](const auto& chosen) {
-          return detail::with_type(std::remove_cvref_t<decltype(chosen)>::name, described(chosen));
+        [&](const auto& chosen) {
+          return detail::with_type(std::remove_cvref_t<decltype(chosen)>::name, described(chosen, place));
         },
         from);
   } else {
     static_assert(HasFields<const T> || std::is_empty_v<T>,
                   "heed: a Config with members lists them in a static function `fields` (see heed/core/fields.hpp)");
-    return detail::described_fields(from);
+    return detail::described_fields(from, place);
   }
 }
 

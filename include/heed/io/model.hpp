@@ -58,7 +58,8 @@ struct FileModel<LanguageModel<DynamicStack<Scalar>, Head, Norm>> {
   using Model = LanguageModel<DynamicStack<Scalar>, Head, Norm>;
   static Description described(const Model& model, const Names& registry) {
     return heed::described(LanguageModelDescription<typename Norm::Config>{model.vocabulary(), model.norm_config(),
-                                                                           registry.described(model.stack())});
+                                                                           registry.described(model.stack())},
+                           Place("language model"));
   }
   static Model build(const Description& description, const Names& registry) {
     const Place place(description.source);

@@ -101,12 +101,13 @@ class Registry {
     if (chosen.type == in_parallel) return pair<AllHeads>(chosen.rest, place);
     return {mixers_.read(chosen, place, pairs)};
   }
-  Description described(const AnyMixerConfig& config) const {
+  /// ConfigError, naming the place, for what cannot be described.
+  Description described(const AnyMixerConfig& config, const Place& place = Place("mixer")) const {
     if (const auto* both = config.mixer->template config_of<Pair<HeadSplit>>())
-      return described_pair<HeadSplit>(side_by_side, *both);
+      return described_pair<HeadSplit>(side_by_side, *both, place);
     if (const auto* both = config.mixer->template config_of<Pair<AllHeads>>())
-      return described_pair<AllHeads>(in_parallel, *both);
-    return mixers_.described(*config.mixer, "mixer");
+      return described_pair<AllHeads>(in_parallel, *both, place);
+    return mixers_.described(*config.mixer, "mixer", place);
   }
 
   /// The sizes and layers of a description.
@@ -137,7 +138,8 @@ class Registry {
     }
     return {all.sizes, std::move(layers)};
   }
-  /// What `stack` would build the model from. ConfigError if a component of it has no name here.
+  /// What `stack` would build the model from. ConfigError if a component of it has no name here, or if its config says what
+  /// no description can: numbers that are not finite, documents of a mask.
   Description described(const DynamicStack<Scalar>& model) const {
     const Shape& shape = model.shape();
     detail::StackDescription all{.sizes = {.width = shape.width,
@@ -149,9 +151,11 @@ class Registry {
     std::vector<detail::LayerDescription> layers;
     for (std::size_t number = 0; number < static_cast<std::size_t>(model.layers()); ++number) {
       const Layer layer = model.layer(number);
-      detail::LayerDescription next{described(layer.config.mixer),
-                                    feed_forwards_.described(*layer.config.feed_forward.feed_forward, "feed-forward"),
-                                    norms_.described(*layer.config.norm.norm, "norm"), layer.form};
+      const Place place("layer " + std::to_string(number));
+      detail::LayerDescription next{
+          described(layer.config.mixer, place.member("mixer")),
+          feed_forwards_.described(*layer.config.feed_forward.feed_forward, "feed-forward", place.member("feed_forward")),
+          norms_.described(*layer.config.norm.norm, "norm", place.member("norm")), layer.form};
       if (!layers.empty()) next.repeat = layers.back().repeat;
       if (!layers.empty() && heed::described(next) == heed::described(layers.back()))
         ++layers.back().repeat;
@@ -187,7 +191,9 @@ class Registry {
                             read_described(from, config, place);
                             return std::make_shared<Typed>(std::move(config));
                           },
-                          [](const Erased& erased) { return heed::described(*erased.template config_of<Component>()); }});
+                          [](const Erased& erased, const Place& place) {
+                            return heed::described(*erased.template config_of<Component>(), place);
+                          }});
     }
     std::string names(std::string_view also = "") const {
       std::string list;
@@ -204,9 +210,9 @@ class Registry {
         if (entry.name == chosen.type) return entry.read(chosen.rest, place);
       place.refuse("expected one of ", names(also), ", found \"", chosen.type, "\"");
     }
-    Description described(const Erased& erased, std::string_view what) const {
+    Description described(const Erased& erased, std::string_view what, const Place& place) const {
       for (const Entry& entry : entries_)
-        if (entry.type == erased.type()) return detail::with_type(entry.name, entry.described(erased));
+        if (entry.type == erased.type()) return detail::with_type(entry.name, entry.described(erased, place));
       fail<ConfigError>("registry: expected every ", what, " of the stack under a name, found one without: add it");
     }
 
@@ -215,7 +221,7 @@ class Registry {
       std::string name;
       const char* type;
       std::shared_ptr<const Erased> (*read)(const Description&, const Place&);
-      Description (*described)(const Erased&);
+      Description (*described)(const Erased&, const Place&);
     };
     std::vector<Entry> entries_;
   };
@@ -230,8 +236,10 @@ class Registry {
     return {std::make_shared<typename AnyMixer<Scalar>::template Typed<Pair<Division>>>(std::move(config))};
   }
   template <class Division>
-  Description described_pair(std::string_view name, const typename Pair<Division>::Config& config) const {
-    DescribedPair<Division> both{.first = described(config.first), .second = described(config.second)};
+  Description described_pair(std::string_view name, const typename Pair<Division>::Config& config,
+                             const Place& place) const {
+    DescribedPair<Division> both{.first = described(config.first, place.member("first")),
+                                 .second = described(config.second, place.member("second"))};
     copy_split(config, both);
     return detail::with_type(name, heed::described(both));
   }

@@ -114,7 +114,7 @@ struct Mask {
 
   friend constexpr bool operator==(const Mask&, const Mask&) = default;
 
-  // Documents belong to a call: they are not described.
+  // Documents are a table of the caller's, and no member.
   template <class F, class C>
   static void fields(F&& f, C& mask) {
     f("left", mask.left);
@@ -123,6 +123,11 @@ struct Mask {
     f("prefix", mask.prefix);
     f("chunk", mask.chunk);
     f("length", mask.length);
+  }
+  template <class Place>
+  static void check_described(const Mask& mask, const Place& place) {
+    if (mask.documents != nullptr)
+      place.member("documents").refuse("expected none, as their table cannot be described, found one of ", mask.documented);
   }
 
  private:
