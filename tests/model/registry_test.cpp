@@ -158,6 +158,19 @@ TEST(Registry, RefusesToDescribeWhatADescriptionCannotSay) {
             "layer 1: mixer.dt_limits.most: expected a finite number, found inf");
 }
 
+// SVFormer with anchors, and NeuTRENO above ResFormer.
+TEST(Registry, NamesEveryRowOfTheMenu) {
+  const Description described = Members{
+      {"width", 8},
+      {"heads", 2},
+      {"layers", List{Members{{"mixer", "standard_attention"}}, Members{{"mixer", "anchored_shared_value_attention"}},
+                      Members{{"mixer", "neutreno_residual_value_attention"}}}}};
+  const Model model = Model::build(described, registry());
+  EXPECT_EQ(model.plan().describe(1), "attention(computed scores, shared values)");
+  EXPECT_EQ(model.plan().wiring[1].signals.consumes[0].name, "nearest");
+  EXPECT_EQ(model.plan().describe(2), "attention(computed scores, residual values, NeuTRENO)");
+}
+
 TEST(Registry, RefusesToDescribeWhatItHasNoNameFor) {
   const Model model = Model::build({.width = 8, .heads = 2}, {choose<StandardAttention>()});
   EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(Registry<float>().described(model)); }),

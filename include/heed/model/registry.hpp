@@ -267,6 +267,7 @@ Registry<Scalar> standard_registry() {
       .template add<Attention<ComputedScores, HistoryValues>>("history_value_attention")
       .template add<Attention<ComputedScores, DenseResidualValues>>("dense_residual_value_attention")
       .template add<SharedValueAttention>("shared_value_attention")
+      .template add<Attention<ComputedScores, SharedValues<nearest<values>>>>("anchored_shared_value_attention")
       .template add<ScoreReuseAttention>("score_reuse_attention")
       .template add<ScoreReuseResidualValueAttention>("score_reuse_residual_value_attention")
       .template add<ScoreReuseSharedValueAttention>("score_reuse_shared_value_attention")
@@ -275,6 +276,7 @@ Registry<Scalar> standard_registry() {
       .template add<SharedKeyValueAttention>("shared_key_value_attention")
       .template add<Attention<ComputedScores, ProjectedValues, NormedOutput>>("normed_output_attention")
       .template add<Attention<ComputedScores, ProjectedValues, Neutreno>>("neutreno_attention")
+      .template add<Attention<ComputedScores, ResidualValues<Fixed>, Neutreno>>("neutreno_residual_value_attention")
       .template add<CrossAttention>("cross_attention")
       .template add<Mamba>("mamba")
       .template add<Mamba2>("mamba2");
