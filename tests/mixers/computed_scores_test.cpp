@@ -163,9 +163,10 @@ TEST(ComputedScores, RefuseAnOddHeadWidth) {
 }
 
 TEST(ComputedScores, SeeAheadIfTheirMaskDoes) {
-  EXPECT_FALSE(ComputedScores::sees_ahead({}));
-  EXPECT_FALSE(ComputedScores::sees_ahead({.mask = window(4)}));
-  EXPECT_TRUE(ComputedScores::sees_ahead({.mask = bidirectional()}));
+  EXPECT_EQ(ComputedScores::whole_rows({}), 0);
+  EXPECT_EQ(ComputedScores::whole_rows({.mask = window(4)}), 0);
+  EXPECT_EQ(ComputedScores::whole_rows({.mask = prefix_lm(4)}), 4);
+  EXPECT_EQ(ComputedScores::whole_rows({.mask = bidirectional()}), unbounded);
 }
 
 TEST(ComputedScores, CacheTheirKeys) {

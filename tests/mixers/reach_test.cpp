@@ -115,6 +115,7 @@ TEST(Reach, WhatAComponentDoesNotSayHasADefault) {
 
 TEST(Reach, WhatAComponentSaysItselfHolds) {
   EXPECT_TRUE(sees_ahead<Particular>({}));
+  EXPECT_EQ(whole_rows<Particular>({}), unbounded);
   EXPECT_EQ(scratch_per_row<Particular>(layer, {}), 7 * 24);
   EXPECT_THROW(check_config<Particular>(layer, {}, "layer 0"), ConfigError);
   EXPECT_EQ(published<Particular>("values", Alignment::kv_heads, layer), (Heads{1, 0, 0}));

@@ -63,11 +63,13 @@ TEST(LayerPlan, KnowsWhetherALayerKeepsStates) {
   EXPECT_FALSE(plan({choose_side_by_side(choose<StandardAttention>(), choose<Mamba2>(), 0)}).stateful());
 }
 
-TEST(LayerPlan, KnowsWhetherAMaskSeesAhead) {
+TEST(LayerPlan, KnowsWhichRowsHaveToComeTogether) {
   const StandardAttention::Config ahead{.scores = {.mask = bidirectional()}};
-  EXPECT_FALSE(plan({standard, mix}).whole_only);
-  EXPECT_TRUE(plan({standard, choose<StandardAttention>(ahead)}).whole_only);
-  EXPECT_TRUE(plan({choose_side_by_side(choose<StandardAttention>(ahead), choose<Mamba2>())}).whole_only);
+  EXPECT_EQ(plan({standard, mix}).whole_rows, 0);
+  EXPECT_EQ(plan({standard, choose<StandardAttention>(ahead)}).whole_rows, unbounded);
+  EXPECT_EQ(plan({choose_side_by_side(choose<StandardAttention>(ahead), choose<Mamba2>())}).whole_rows, unbounded);
+  const StandardAttention::Config prefix{.scores = {.mask = prefix_lm(5)}}, shorter{.scores = {.mask = prefix_lm(3)}};
+  EXPECT_EQ(plan({choose<StandardAttention>(prefix), choose<StandardAttention>(shorter)}).whole_rows, 5);
 }
 
 TEST(LayerPlan, DescribesItsLayers) {

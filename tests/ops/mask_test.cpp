@@ -248,6 +248,18 @@ TEST(Mask, KnowsWhetherItSeesAhead) {
   EXPECT_TRUE((Mask{0, 1}.sees_ahead()));
 }
 
+// A row sees no key behind it once as many rows are there as have to come together.
+TEST(Mask, KnowsHowManyFirstRowsHaveToComeTogether) {
+  for (const Defined& each : masks())
+    for (Index p = each.mask.whole_rows(); p <= last_position; ++p)
+      for (Index j = p + 1; j < keys; ++j) EXPECT_FALSE(each.sees(p, j)) << each.name << " " << p << " " << j;
+  EXPECT_EQ(heed::causal().whole_rows(), 0);
+  EXPECT_EQ(heed::prefix_lm(1).whole_rows(), 0);
+  EXPECT_EQ(heed::prefix_lm(9).whole_rows(), 9);
+  EXPECT_EQ((heed::prefix_lm(9) & heed::window(3)).whole_rows(), 0);
+  EXPECT_EQ(heed::bidirectional().whole_rows(), heed::unbounded);
+}
+
 TEST(Mask, MasksCompareByWhatTheySee) {
   EXPECT_EQ(heed::causal(), heed::causal());
   EXPECT_NE(heed::causal(), heed::window(3));

@@ -72,7 +72,7 @@ struct AnyMixer {
     virtual std::span<const SignalInfo> infos() const = 0;
     virtual std::string describe() const = 0;
     virtual void check(const Shape& shape, std::string_view layer) const = 0;
-    virtual bool sees_ahead() const = 0;
+    virtual Index whole_rows() const = 0;
     virtual Index flops(const Shape& shape, Index keys) const = 0;
     virtual Index scratch_per_row(const Shape& shape) const = 0;
     virtual Index kept_per_row(const Shape& shape) const = 0;
@@ -118,7 +118,7 @@ struct AnyMixer {
     }
     std::string describe() const override { return heed::describe<Mixer>(config_); }
     void check(const Shape& shape, std::string_view layer) const override { check_config<Mixer>(shape, config_, layer); }
-    bool sees_ahead() const override { return heed::sees_ahead<Mixer>(config_); }
+    Index whole_rows() const override { return heed::whole_rows<Mixer>(config_); }
     Index flops(const Shape& shape, Index keys) const override { return heed::flops<Mixer>(shape, config_, keys); }
     Index scratch_per_row(const Shape& shape) const override { return heed::scratch_per_row<Mixer>(shape, config_); }
     Index kept_per_row(const Shape& shape) const override { return heed::kept_per_row<Mixer>(shape, config_); }
@@ -199,7 +199,7 @@ struct AnyMixer {
     HEED_EXPECTS(ConfigError, config.mixer != nullptr, layer, ": expected a mixer, found none");
     config.mixer->check(shape, layer);
   }
-  static bool sees_ahead(const Config& config) { return config.mixer->sees_ahead(); }
+  static Index whole_rows(const Config& config) { return config.mixer->whole_rows(); }
   static Index flops(const Shape& shape, const Config& config, Index keys) { return config.mixer->flops(shape, keys); }
   static Index scratch_per_row(const Shape& shape, const Config& config) { return config.mixer->scratch_per_row(shape); }
   static Index kept_per_row(const Shape& shape, const Config& config) { return config.mixer->kept_per_row(shape); }

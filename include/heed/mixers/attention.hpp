@@ -105,7 +105,7 @@ struct Attention {
   static Index kept_per_row(const Shape& shape, const Config& config) {
     return heed::kept_per_row<Values>(shape, config.values);
   }
-  static bool sees_ahead(const Config& config) { return heed::sees_ahead<Scores>(config.scores); }
+  static Index whole_rows(const Config& config) { return heed::whole_rows<Scores>(config.scores); }
   /// A V, over the keys that the mask lets through; scores that were given count with all keys
   static Index flops(const Shape& shape, const Config& config, Index keys) {
     Index seen = keys;

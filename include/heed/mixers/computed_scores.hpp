@@ -52,7 +52,7 @@ struct ComputedScores {
   }
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) { config.check(shape, layer); }
-  static bool sees_ahead(const Config& config) { return config.mask.sees_ahead(); }
+  static Index whole_rows(const Config& config) { return config.mask.whole_rows(); }
   /// q k^T
   static Index flops(const Shape& shape, const Config& config, Index keys) {
     return 2 * shape.q_width() * config.seen(keys);

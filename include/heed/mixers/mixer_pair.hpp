@@ -95,8 +95,8 @@ struct MixerPair {
     First::template backward<Scalar>(first_of(call, shapes), x, d_y, d_x, gradients.first);
   }
 
-  static bool sees_ahead(const Config& config) {
-    return heed::sees_ahead<First>(config.first) || heed::sees_ahead<Second>(config.second);
+  static Index whole_rows(const Config& config) {
+    return (std::max)(heed::whole_rows<First>(config.first), heed::whole_rows<Second>(config.second));
   }
   static Index flops(const Shape& shape, const Config& config, Index keys) {
     return heed::flops<First>(Division::first(shape, config), config.first, keys) +

@@ -150,13 +150,21 @@ void check_config([[maybe_unused]] const Shape& shape, [[maybe_unused]] const ty
   if constexpr (requires { Component::check(shape, config, layer); }) Component::check(shape, config, layer);
 }
 
-/// Whether a row of the component may depend on later rows, so that sequences have to come whole.
+/// How many of a sequence's first rows have to come in one call, because they may depend on one another: `unbounded` for
+/// all. A component that says by `sees_ahead(config)` that rows may depend on later ones means all.
 template <class Component>
-bool sees_ahead([[maybe_unused]] const typename Component::Config& config) {
-  if constexpr (requires { Component::sees_ahead(config); })
-    return Component::sees_ahead(config);
+Index whole_rows([[maybe_unused]] const typename Component::Config& config) {
+  if constexpr (requires { Component::whole_rows(config); })
+    return Component::whole_rows(config);
+  else if constexpr (requires { Component::sees_ahead(config); })
+    return Component::sees_ahead(config) ? unbounded : 0;
   else
-    return false;
+    return 0;
+}
+/// Whether a row of the component may depend on later rows.
+template <class Component>
+bool sees_ahead(const typename Component::Config& config) {
+  return whole_rows<Component>(config) > 1;
 }
 
 /// Floating-point operations of one new row that sees `keys` positions, itself among them, besides those of its products

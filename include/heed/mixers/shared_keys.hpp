@@ -43,7 +43,7 @@ struct SharedKeys {
   static CachePlan plan(const Shape&, const Config&) { return {}; }
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) { config.check(shape, layer); }
-  static bool sees_ahead(const Config& config) { return config.mask.sees_ahead(); }
+  static Index whole_rows(const Config& config) { return config.mask.whole_rows(); }
   /// q k^T
   static Index flops(const Shape& shape, const Config& config, Index keys) {
     return 2 * shape.q_width() * config.seen(keys);

@@ -179,7 +179,7 @@ struct Block {
     check_config<FeedForward>(shape, config.feed_forward, layer);
     check_config<Norm>(shape, config.norm, layer);
   }
-  static bool sees_ahead(const Config& config) { return heed::sees_ahead<Mixer>(config.mixer); }
+  static Index whole_rows(const Config& config) { return heed::whole_rows<Mixer>(config.mixer); }
   static Index kept_per_row(const Shape& shape, const Config& config) {
     return heed::kept_per_row<Mixer>(shape, config.mixer);
   }

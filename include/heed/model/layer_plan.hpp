@@ -69,7 +69,7 @@ class LayerPlan {
     for_each([&]<class K>(std::size_t, const auto& config) {
       all.push_back(signals_of<K>(config));
       wiring.push_back(LayerWiring(all.back(), signal_infos_of<K, Scalar>(config), shape));
-      whole_only = whole_only || sees_ahead<K>(config);
+      whole_rows = (std::max)(whole_rows, heed::whole_rows<K>(config));
     });
     for (std::size_t layer = 0; layer < all.size(); ++layer)
       for (const TapInfo& tap : all[layer].consumes) connect(all, layer, tap);
@@ -159,7 +159,7 @@ class LayerPlan {
   Shape shape;
   std::vector<LayerWiring> wiring;  // by layer
   Index wanted_scores = 0;          // query heads whose probabilities some layer above reads
-  bool whole_only = false;          // a mask sees ahead
+  Index whole_rows = 0;             // of a sequence, from its first, that have to come in one call
 
  private:
   template <class F, std::size_t... K>

@@ -75,6 +75,17 @@ struct LayerState {
     for (Index b = 0; b < rows.sequences(); ++b) longest = (std::max)(longest, work.timeline.length(b) + rows.rows(b));
     return (std::max)(Index(1), (std::min)(rows.rows(), score_bytes / (longest * score_bytes_per_pair)));
   }
+  /// Where the slice that begins at row `begin` of all ends: `slice` rows on, but never among those first rows of a
+  /// sequence that have to come together. Such rows are in the same slice, or begin one.
+  Index slice_end(Division rows, Index begin, Index slice) const {
+    if (plan->whole_rows >= unbounded) return rows.rows();
+    const Index end = begin + (std::min)(slice, rows.rows() - begin);
+    for (Index b = 0; b < rows.sequences(); ++b) {
+      const Index start = rows.begin(b), first = start + (std::min)(plan->whole_rows, rows.rows(b));
+      if (work.timeline.length(b) == 0 && start < end && end < first) return start > begin ? start : first;
+    }
+    return end;
+  }
   /// What all layers cache, from the lowest, under "layers.3.k" and the like.
   std::vector<NamedLeaf> leaves() {
     std::vector<NamedLeaf> all;

@@ -256,13 +256,14 @@ class Layered {
   }
 
  private:
-  // A slice has score_bytes of wanted scores, or a single row; unsliced, rows see rows of the same call alone. Tables are
-  // by sequence and head, each aligned.
+  // A slice has score_bytes of wanted scores, or a single row, or those rows that have to come together: these see rows of
+  // the same call alone. Tables are by sequence and head, each aligned.
   std::size_t kept_score_bytes(const CacheOptions& options, Index rows) const {
     if (plan_->wanted_scores == 0) return 0;
     const Index row = options.positions * plan_->score_bytes_per_pair();
-    const Index scores = plan_->whole_only ? rows * (std::min)(rows, options.positions) * plan_->score_bytes_per_pair()
-                                           : (std::max)(options.score_bytes, row);
+    const Index together = (std::min)({plan_->whole_rows, rows, options.positions});
+    const Index whole = (plan_->whole_rows >= unbounded ? rows : together) * together * plan_->score_bytes_per_pair();
+    const Index scores = plan_->whole_rows >= unbounded ? whole : (std::max)({options.score_bytes, row, whole});
     return std::size_t(scores) + Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
   }
 
@@ -271,25 +272,31 @@ class Layered {
     expects_input(x, rows);
     memory.check(rows.sequences());
     state.work.timeline.expects_room(rows);
-    for (Index b = 0; plan_->whole_only && b < rows.sequences(); ++b)
-      HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || state.work.timeline.length(b) == 0, "sequence ", b,
-                   ": a mask that sees ahead needs the whole sequence in one call, found ", state.work.timeline.length(b),
-                   " cached positions");
+    for (Index b = 0; plan_->whole_rows > 1 && b < rows.sequences(); ++b) {
+      const Index past = state.work.timeline.length(b);
+      HEED_EXPECTS(ShapeError, rows.rows(b) == 0 || past == 0 || past >= plan_->whole_rows, "sequence ", b,
+                   ": a mask that sees ahead needs ", together(), " in one call, found ", past, " cached positions");
+    }
     Workspace& work = state.work;
     Workspace::AllOrNothing call(work);
     state.outside = memory.table(rows.sequences(), work.kept);
     MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
-    const Index slice = plan_->whole_only || plan_->wanted_scores == 0
-                            ? rows.rows()
-                            : state.slice_rows(rows, plan_->score_bytes_per_pair());
-    for (Index begin = 0; begin < rows.rows(); begin += slice) {
+    const Index slice = plan_->wanted_scores == 0 ? rows.rows() : state.slice_rows(rows, plan_->score_bytes_per_pair());
+    for (Index begin = 0, end = 0; begin < rows.rows(); begin = end) {
       const Arena::Scope scope(work.kept);
-      const Division part = work.part_of_rows(rows, begin, (std::min)(slice, rows.rows() - begin));
+      end = state.slice_end(rows, begin, slice);
+      const Division part = work.part_of_rows(rows, begin, end - begin);
       apply_layers(work.pass(part, Purpose::inference), rows_of(h, begin, part.rows()), state);
       work.timeline.advance(part);
     }
     call.done();
     return view_of(h);
+  }
+
+  // What has to come in one call, for errors.
+  std::string together() const {
+    return plan_->whole_rows >= unbounded ? "the whole sequence"
+                                          : "the first " + std::to_string(plan_->whole_rows) + " positions";
   }
 
   View<Scalar> record(const View<Scalar>& x, const MemoryRows<Scalar>& memory, Tape& tape) const {

@@ -75,8 +75,11 @@ struct Mask {
   const Interval* documents = nullptr;  ///< [documented] each position's document; see ops/documents.hpp
   Index documented = 0;                 ///< positions beyond are in no document, and see nothing
 
-  /// Whether a row may see a key behind it, so that its sequence has to come whole.
+  /// Whether a row may see a key behind it.
   constexpr bool sees_ahead() const { return right > 0 || prefix > 1; }
+  /// How many of a sequence's first rows have to come in one call, because they may see one another: all, where a row sees
+  /// to its right; a prefix; or none in particular.
+  constexpr Index whole_rows() const { return right > 0 ? unbounded : prefix > 1 ? (std::min)(prefix, unbounded) : 0; }
 
   /// The keys of [0, keys) that the row at `position` sees.
   constexpr Intervals visible(Index position, Index keys) const { return visible(position, position, keys); }

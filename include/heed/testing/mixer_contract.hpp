@@ -8,7 +8,7 @@
 //   chunks        any split of the rows gives the whole pass                             within `Nearness`
 //   packed        a ragged batch, with an empty sequence, gives what its sequences give alone        within `Nearness`
 //   dynamic       the same layers chosen at run time give the same                       within `Nearness`
-//   causality     rows do not change when later rows do (unless the mixer sees ahead)    to the bit
+//   causality     rows do not change when later rows do (but those that have to come together)    to the bit
 //   rollback      after a rollback the cache is as if the rejected rows had never been   to the bit
 //   recent        where the cache keeps recent states, rows at the end of a call can be taken back one by one     within
 //                 `Nearness`
@@ -193,7 +193,7 @@ class Laws {
         options_(options),
         model_(tower::template build<float>(options.sizes, config)),
         rows_((std::max)(Index(1), total(options.lengths))),
-        whole_only_(sees_ahead<Mixer>(config)) {
+        whole_rows_(whole_rows<Mixer>(config)) {
     randomise(model_.params(), options.seed);
     x_ = random_rows<float>(rows_, model_.shape().width, options.seed, "x");
   }
@@ -207,7 +207,7 @@ class Laws {
   }
 
   void chunks(Report& report) const {
-    if (whole_only_) return;
+    if (whole_rows_ >= rows_) return;
     const Nearness near = nearness();
     Random random(options_.seed, "splits");
     for (Index split = 0; split < options_.splits; ++split) {
@@ -217,7 +217,8 @@ class Laws {
       for (Index done = 0; done < rows_;) {
         const Index most = rows_ - done;
         // The first split goes row by row, the others anyhow.
-        const Index count = split == 0 ? 1 : 1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>(most));
+        Index count = split == 0 ? 1 : 1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>(most));
+        if (done == 0) count = (std::max)(count, whole_rows_);
         y.middleRows(done, count) = model_.forward(x_.middleRows(done, count), cache);
         sizes += (sizes.empty() ? "" : "+") + std::to_string(count);
         done += count;
@@ -258,9 +259,8 @@ class Laws {
   }
 
   void causality(Report& report) const {
-    if (whole_only_) return;
     const Matrix<float> y = whole(x_);
-    for (Index row = 1; row < rows_; ++row) {
+    for (Index row = (std::max)(Index(1), whole_rows_); row < rows_; ++row) {
       Matrix<float> other = x_;
       other.bottomRows(rows_ - row) = random_rows<float>(rows_ - row, x_.cols(), options_.seed + 1, "later");
       if (!same_bits(Matrix<float>(whole(other).topRows(row)), Matrix<float>(y.topRows(row))))
@@ -269,9 +269,9 @@ class Laws {
   }
 
   void rollback(Report& report) const {
-    if (whole_only_ || rows_ < 4) return;
-    const Index a = rows_ / 3;
-    const Index b = rows_ / 3;
+    const Index a = (std::max)(rows_ / 3, (std::min)(whole_rows_, rows_));
+    const Index b = (std::min)(rows_ / 3, rows_ - a - 1);
+    if (b < 1) return;
     auto cache = make_cache(1);
     static_cast<void>(model_.forward(x_.topRows(a), cache));
     const Mark mark = cache.checkpoint();
@@ -292,7 +292,7 @@ class Laws {
 
   // As speculative decoding does: a call has rows that stay, and others that are taken back.
   void recent(Report& report) const {
-    if (whole_only_) return;
+    if (whole_rows_ >= rows_) return;
     constexpr Index most = 3;
     const Nearness near = nearness();
     const Matrix<float> others = random_rows<float>(most, x_.cols(), options_.seed + 1, "rejected");
@@ -300,8 +300,8 @@ class Laws {
     Matrix<float> y(rows_, x_.cols());
     Random random(options_.seed, "recent");
     for (Index done = 0; done < rows_;) {
-      const Index count =
-          1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>((std::min)(rows_ - done, most)));
+      Index count = 1 + static_cast<Index>(random.next() % static_cast<std::uint64_t>((std::min)(rows_ - done, most)));
+      if (done == 0) count = (std::max)(count, whole_rows_);
       const Index rejected = static_cast<Index>(random.next() % static_cast<std::uint64_t>(most + 1));
       Matrix<float> fed(count + rejected, x_.cols());
       fed << x_.middleRows(done, count), others.topRows(rejected);
@@ -317,7 +317,7 @@ class Laws {
   }
 
   void saved(Report& report) const {
-    if (whole_only_ || rows_ < 2) return;
+    if (rows_ < 2 || whole_rows_ > rows_ - 1) return;
     auto cache = make_cache(1);
     static_cast<void>(model_.forward(x_.topRows(rows_ - 1), cache));
     auto loaded = make_cache(1);
@@ -328,7 +328,7 @@ class Laws {
   }
 
   void reorder(Report& report) const {
-    if (whole_only_ || rows_ < 3) return;
+    if (rows_ < 3 || whole_rows_ > rows_ - 2) return;
     auto cache = make_cache(2);
     static_cast<void>(model_.forward(x_.topRows(rows_ - 1), {rows_ - 2, 1}, cache));
     auto copied = cache.fork(), swapped = cache.fork();
@@ -343,8 +343,8 @@ class Laws {
   }
 
   void fork(Report& report) const {
-    if (whole_only_ || rows_ < 4) return;
-    const Index a = rows_ / 2;
+    if (rows_ < 4 || whole_rows_ >= rows_) return;
+    const Index a = (std::max)(rows_ / 2, whole_rows_);
     auto origin = make_cache(1);
     static_cast<void>(model_.forward(x_.topRows(a), origin));
     auto copy = origin.fork();
@@ -369,7 +369,8 @@ class Laws {
   }
 
   void memory(Report& report) const {
-    const CacheOptions options = {.sequences = 2, .positions = rows_, .rows = 1, .checkpoints = 3};
+    const Index first = (std::max)(Index(1), (std::min)(whole_rows_, rows_));  // rows of the first call
+    const CacheOptions options = {.sequences = 2, .positions = rows_, .rows = first, .checkpoints = 3};
     auto cache = model_.make_cache(options);
     Index planned = 0;
     for (std::size_t layer = 0; layer < static_cast<std::size_t>(model_.layers()); ++layer) {
@@ -380,9 +381,10 @@ class Laws {
     if (cache.bytes() != planned)
       report.broken.push_back("memory: the cache takes " + std::to_string(cache.bytes()) + " bytes, its plan says " +
                               std::to_string(planned));
-    if (whole_only_) return;
+    if (whole_rows_ >= rows_) return;
     const std::size_t blocks = cache.scratch_blocks();
-    for (Index row = 0; row < rows_; ++row) static_cast<void>(model_.forward(x_.row(row), {1, 0}, cache));
+    static_cast<void>(model_.forward(x_.topRows(first), {first, 0}, cache));
+    for (Index row = first; row < rows_; ++row) static_cast<void>(model_.forward(x_.row(row), {1, 0}, cache));
     if (cache.scratch_blocks() != blocks)
       report.broken.push_back("memory: decoding outgrew its scratch: say what the mixer needs in scratch_per_row");
   }
@@ -465,7 +467,7 @@ class Laws {
   ContractOptions options_;
   Model model_;
   Index rows_;
-  bool whole_only_;
+  Index whole_rows_;  // the first ones of a sequence, which have to come in one call
   Matrix<float> x_;
 };
 
