@@ -6,6 +6,7 @@
 
 #include "reference/bounds.hpp"
 #include "support/error_text.hpp"
+#include "testing/token_shift.hpp"
 
 namespace heed {
 namespace {
@@ -71,6 +72,46 @@ TEST(ModelFile, HoldsALanguageModel) {
         io::load_model<Language>(path_of("language.safetensors"), registry);
       }).starts_with(path_of("language.safetensors") + ": heed.config: stack: layers[0].mixer: expected a mixer ("));
   std::remove(path_of("language.safetensors").c_str());
+}
+
+/// A mixer of [D x D] that counts how often its weights were made to start somewhere.
+struct Counting : app::TokenShift {
+  static inline int started = 0;
+  template <class Scalar>
+  static void initialise(const Shape&, const Config&, Params<Scalar>&, const Initialiser&) {
+    ++started;
+  }
+  template <class Scalar>
+  static void apply(const Call<Counting, Scalar>&, const View<Scalar>&, MutableView<Scalar>) {}
+  template <class Scalar>
+  static void backward(const Call<Counting, Scalar>&, const View<Scalar>&, const View<Scalar>&, MutableView<Scalar>,
+                       Params<Scalar>&) {}
+};
+
+// A few bytes that describe a model of 10 GB: nothing of it is made, layer for layer.
+TEST(ModelFile, ThatDescribesMoreThanItHoldsIsRefusedBeforeTheModelIsMade) {
+  const auto registry = standard_registry<float>().add<Counting>("counting");
+  const std::string path = path_of("vast.safetensors");
+  const auto refused = [&](const std::string& config, const io::TensorFile& with, auto load) {
+    io::TensorFile file = with;
+    file.metadata["heed.config"] = config;
+    io::write_safetensors(path, file);
+    Counting::started = 0;
+    const std::string text = error_text<CheckpointError>(load);
+    EXPECT_EQ(Counting::started, 0);
+    return text;
+  };
+  const std::string stack =
+      R"({"width": 16384, "heads": 1, "layers": [{"mixer": "counting", "norm": "none", "feed_forward": "none", "repeat": 10}]})";
+  const auto load = [&] { static_cast<void>(io::load_model<Model>(path, registry)); };
+  EXPECT_EQ(refused(stack, {}, load), path + ": layers.0.mixer.m: expected F32 [1 x 16384], found no such tensor");
+  io::TensorFile first;
+  first.set("layers.0.mixer.m", Matrix<float>(Matrix<float>::Zero(1, 16384)));
+  EXPECT_EQ(refused(stack, first, load), path + ": layers.0.mixer.w: expected F32 [16384 x 16384], found no such tensor");
+  EXPECT_EQ(refused(R"({"vocabulary": 1000000, "stack": {"width": 1000000, "heads": 1, "layers": []}})", {},
+                    [&] { static_cast<void>(io::load_model<LanguageModel<Model>>(path, registry)); }),
+            path + ": embedding.weight: expected F32 [1000000 x 1000000], found no such tensor");
+  std::remove(path.c_str());
 }
 
 TEST(ModelFile, IsNamedInWhatIsWrongWithIt) {

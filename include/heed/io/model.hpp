@@ -37,7 +37,21 @@ struct LanguageModelDescription {
   }
 };
 
-/// How a model of this type is described, and built of its description.
+/// The file holds the tensors of these layers. CheckpointError if not, before a number is set: so a file that describes
+/// more than it holds costs no more than its own bytes. One layer's tensors are made at a time, and not touched.
+template <class Scalar, class Plan>
+void expects_tensors(const CheckedFile& file, const Plan& plan) {
+  plan.for_each([&]<class Layer>(std::size_t number, const auto& config) {
+    typename Layer::template Params<Scalar> params(plan.shape, config);
+    const std::string prefix = "layers." + std::to_string(number) + ".";
+    for (Target& target : targets_of(params)) {
+      target.name = prefix + target.name;
+      expects_entry(file, target);
+    }
+  });
+}
+
+/// How a model of this type is described, and built of its description if the file holds its tensors.
 template <class Model>
 struct FileModel;
 
@@ -47,8 +61,10 @@ struct FileModel<DynamicStack<Scalar>> {
   static Description described(const DynamicStack<Scalar>& model, const Names& registry) {
     return registry.described(model);
   }
-  static DynamicStack<Scalar> build(const Description& description, const Names& registry) {
-    return DynamicStack<Scalar>::build(description, registry);
+  static DynamicStack<Scalar> build(const Description& description, const Names& registry, const CheckedFile& file) {
+    const auto [sizes, layers] = registry.stack(description);
+    expects_tensors<Scalar>(file, DynamicStack<Scalar>::make_plan(sizes, layers));
+    return DynamicStack<Scalar>::build(sizes, layers);
   }
 };
 
@@ -61,14 +77,16 @@ struct FileModel<LanguageModel<DynamicStack<Scalar>, Head, Norm>> {
                                                                            registry.described(model.stack())},
                            Place("language model"));
   }
-  static Model build(const Description& description, const Names& registry) {
+  static Model build(const Description& description, const Names& registry, const CheckedFile& file) {
     const Place place(description.source);
     LanguageModelDescription<typename Norm::Config> all;
     read_described(description, all, place);
     if (all.vocabulary < 1 || all.vocabulary > heed::detail::largest_size)
       place.member("vocabulary").refuse("expected 1 to ", heed::detail::largest_size, ", found ", all.vocabulary);
     all.stack.source = description.source + ": stack";
-    return Model(all.vocabulary, DynamicStack<Scalar>::build(all.stack, registry), 0, all.norm);
+    auto stack = FileModel<DynamicStack<Scalar>>::build(all.stack, registry, file);
+    expects_entry(file, {"embedding.weight", type_of<Scalar>(), {all.vocabulary, stack.shape().width}, nullptr});
+    return Model(all.vocabulary, std::move(stack), 0, all.norm);
   }
 };
 
@@ -83,16 +101,17 @@ void save_model(const std::filesystem::path& path, const Model& model,
   save(path, model.params(), metadata);
 }
 
-/// The model that a file holds. CheckpointError if it holds no description, or not the weights of what is described;
-/// ConfigError if that cannot be built.
+/// The model that a file holds. CheckpointError if it holds no description, or not the weights of what is described, which
+/// is found before the model is made; ConfigError if that cannot be built.
 template <class Model>
 Model load_model(const std::filesystem::path& path, const typename detail::FileModel<Model>::Names& registry) {
-  const Metadata metadata = read_metadata(path);
+  const detail::CheckedFile file(path);
+  const Metadata& metadata = file.header().metadata;
   const auto found = metadata.find(config_key);
   HEED_EXPECTS(CheckpointError, found != metadata.end(), path.string(), ": expected a text ", config_key,
                " in the metadata, found none");
   const std::string source = path.string() + ": " + std::string(config_key);
-  Model model = detail::FileModel<Model>::build(parse_config(found->second, source), registry);
+  Model model = detail::FileModel<Model>::build(parse_config(found->second, source), registry, file);
   load(path, model.params());
   return model;
 }

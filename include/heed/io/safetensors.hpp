@@ -213,6 +213,16 @@ std::vector<Target> targets_of(Params& params) {
   return targets;
 }
 
+/// CheckpointError unless the file has a tensor of this name that the target takes.
+inline void expects_entry(const CheckedFile& file, const Target& target) {
+  const auto& entries = file.header().entries;
+  const auto found = entries.find(target.name);
+  HEED_EXPECTS(CheckpointError, found != entries.end(), file.path(), ": ", target.name, ": expected ",
+               text_of(target.type, target.shape), ", found no such tensor");
+  HEED_EXPECTS(CheckpointError, target.takes(found->second), file.path(), ": ", target.name, ": expected ",
+               text_of(target.type, target.shape), ", found ", text_of(found->second.type, found->second.shape));
+}
+
 /// All tensors of the file are those of the targets, by name, type and shape. Only then is anything written.
 inline void fill(const std::filesystem::path& path, const std::vector<Target>& targets) {
   CheckedFile file(path);
@@ -221,12 +231,7 @@ inline void fill(const std::filesystem::path& path, const std::vector<Target>& t
   for (const auto& target : targets) {
     HEED_EXPECTS(CheckpointError, names.insert(target.name).second, file.path(), ": ", target.name,
                  ": expected the model's names to differ, found this one twice");
-    const auto found = entries.find(target.name);
-    HEED_EXPECTS(CheckpointError, found != entries.end(), file.path(), ": ", target.name, ": expected ",
-                 text_of(target.type, target.shape), ", found no such tensor");
-    const Entry& entry = found->second;
-    HEED_EXPECTS(CheckpointError, target.takes(entry), file.path(), ": ", target.name, ": expected ",
-                 text_of(target.type, target.shape), ", found ", text_of(entry.type, entry.shape));
+    expects_entry(file, target);
   }
   for (const auto& [name, entry] : entries)
     HEED_EXPECTS(CheckpointError, names.contains(name), file.path(), ": ", name, ": expected no such tensor, found ",

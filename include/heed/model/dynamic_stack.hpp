@@ -10,6 +10,8 @@
 #pragma once
 
 #include <array>
+#include <utility>
+#include <vector>
 
 #include "../mixers/any_mixer.hpp"
 #include "any_feed_forward.hpp"
@@ -100,10 +102,13 @@ class DynamicStack : public detail::AnyLayers<Scalar> {
   /// Raises ConfigError, naming the layer and the tap, for wrong wiring, heads that a source does not publish and sizes
   /// that do not fit together. Weights are initialised with seed 0.
   static DynamicStack build(const Sizes& sizes, const std::vector<Layer>& layers) {
-    std::vector<typename Base::Plan::Place> places;
-    typename Base::Plan::Configs configs;
-    for (const Layer& layer : layers) add(layer, places, configs, std::make_index_sequence<forms>());
+    auto [places, configs] = placed(layers);
     return DynamicStack(sizes, std::move(places), std::move(configs));
+  }
+  /// The layers of such a stack and their wiring, checked the same way, without its weights.
+  static typename Base::Plan make_plan(const Sizes& sizes, const std::vector<Layer>& layers) {
+    auto [places, configs] = placed(layers);
+    return typename Base::Plan(sizes.shape(), std::move(places), std::move(configs));
   }
 
   /// The layers of a description, by the names of a registry (model/registry.hpp). ConfigError, naming the place in the
@@ -130,6 +135,12 @@ class DynamicStack : public detail::AnyLayers<Scalar> {
 
   static constexpr std::size_t forms = std::tuple_size_v<typename Base::Plan::Configs>;
 
+  static std::pair<std::vector<typename Base::Plan::Place>, typename Base::Plan::Configs> placed(
+      const std::vector<Layer>& layers) {
+    std::pair<std::vector<typename Base::Plan::Place>, typename Base::Plan::Configs> all;
+    for (const Layer& layer : layers) add(layer, all.first, all.second, std::make_index_sequence<forms>());
+    return all;
+  }
   template <std::size_t... K>
   static void add(const Layer& layer, std::vector<typename Base::Plan::Place>& places,
                   typename Base::Plan::Configs& configs, std::index_sequence<K...>) {
