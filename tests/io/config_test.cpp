@@ -51,6 +51,15 @@ TEST(Config, RefusesWhatIsMeantToDoHarm) {
   EXPECT_EQ(error(std::string((1u << 24) + 1, ' ')), "model.json: expected at most 16777216 bytes, found 16777217");
 }
 
+// Names are looked up, not compared with all that came before: squared, this would take a minute.
+TEST(Config, TakesObjectsOfManyNames) {
+  constexpr int count = 200'000;
+  std::string text = "{";
+  for (int i = 0; i < count; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  EXPECT_EQ(io::parse_config(text + "}", "").as<Members>()->size(), std::size_t(count));
+  EXPECT_EQ(error(text + ",\"77\":0}"), "model.json: 77: expected every name once, found it twice");
+}
+
 TEST(Config, KeepsWholeNumbersThatAreTooLargeAsNumbers) {
   EXPECT_EQ(io::parse_config("[18446744073709551615]", "").as<List>()->front(), Description(18446744073709551615.0));
 }

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -48,9 +49,9 @@ class DescriptionReader {
   bool start_object(std::size_t) { return open(Description::Members()); }
   bool start_array(std::size_t) { return open(Description::List()); }
   bool key(std::string& name) {
-    const Open& last = open_.back();
-    if (last.value.find(name) != nullptr) last.place.member(name).refuse("expected every name once, found it twice");
-    open_.back().name = name;
+    Open& last = open_.back();
+    if (!last.names.insert(name).second) last.place.member(name).refuse("expected every name once, found it twice");
+    last.name = name;
     return true;
   }
   bool end_object() { return close(); }
@@ -63,7 +64,8 @@ class DescriptionReader {
   struct Open {  // an object or an array whose end has not come
     Description value;
     Place place;
-    std::string name;  // of the member whose value comes next
+    std::string name;             // of the member whose value comes next
+    std::set<std::string> names;  // ordered: there is no hash to be made to collide
   };
 
   Place next_place() const {
@@ -152,7 +154,8 @@ inline std::string config_text(const Description& description) {
   return detail::to_json(description).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-/// ConfigError if the file cannot be written.
+/// Writes `path.partial` and renames it to `path`. ConfigError, with the file that was there left as it was, if it cannot
+/// be written.
 inline void write_config(const std::filesystem::path& path, const Description& description) {
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);
   stream << config_text(description);
