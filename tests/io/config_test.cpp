@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 
 #include "support/error_text.hpp"
 
@@ -58,6 +59,23 @@ TEST(Config, TakesObjectsOfManyNames) {
   for (int i = 0; i < count; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
   EXPECT_EQ(io::parse_config(text + "}", "").as<Members>()->size(), std::size_t(count));
   EXPECT_EQ(error(text + ",\"77\":0}"), "model.json: 77: expected every name once, found it twice");
+}
+
+TEST(Config, IsWrittenBesideItsTargetAndThenRenamed) {
+  const std::filesystem::path target = path_of("folder"), partial = target.string() + ".partial";
+  std::filesystem::create_directories(target / "full");  // which no file can replace
+  EXPECT_TRUE(error_text<ConfigError>([&] {
+                io::write_config(target, sample);
+              }).starts_with(target.string() + ": cannot be written: "));
+  EXPECT_FALSE(std::filesystem::exists(partial));
+  std::filesystem::remove_all(target);
+  std::filesystem::create_directories(partial);
+  io::write_config(path_of("kept.json"), sample);
+  EXPECT_EQ(error_text<ConfigError>([&] { io::write_config(target, Members{}); }),
+            partial.string() + ": cannot be written");
+  EXPECT_FALSE(std::filesystem::exists(target));
+  std::filesystem::remove_all(partial);
+  std::remove(path_of("kept.json").c_str());
 }
 
 TEST(Config, KeepsWholeNumbersThatAreTooLargeAsNumbers) {

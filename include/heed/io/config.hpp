@@ -78,7 +78,7 @@ class DescriptionReader {
     Place place = next_place();
     if (open_.size() >= detail::deepest_config)
       place.refuse("expected at most ", detail::deepest_config, " levels, found more");
-    open_.push_back({std::move(value), std::move(place), {}});
+    open_.push_back({std::move(value), std::move(place), {}, {}});
     return true;
   }
   bool close() {
@@ -157,10 +157,19 @@ inline std::string config_text(const Description& description) {
 /// Writes `path.partial` and renames it to `path`. ConfigError, with the file that was there left as it was, if it cannot
 /// be written.
 inline void write_config(const std::filesystem::path& path, const Description& description) {
-  std::ofstream stream(path, std::ios::binary | std::ios::trunc);
+  const std::filesystem::path partial = path.string() + ".partial";
+  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
+  if (!stream.is_open()) Place(partial.string()).refuse("cannot be written");
   stream << config_text(description);
   stream.close();
-  if (!stream.good()) Place(path.string()).refuse("cannot be written");
+  std::error_code error;
+  const bool written = stream.good();
+  if (written) std::filesystem::rename(partial, path, error);
+  if (!written || error) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    Place(path.string()).refuse("cannot be written", error ? ": " + error.message() : "");
+  }
 }
 
 }  // namespace heed::inline HEED_ABI::io
