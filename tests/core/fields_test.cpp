@@ -188,6 +188,8 @@ TEST(Fields, RefuseWhatDoesNotFitByItsPlace) {
   EXPECT_EQ(error(Members{{"more", List{Members{}, Members{{"group", 1}}}}}),
             "model.json: layer.more[1].group: expected one of groups, factors, found this one");
   EXPECT_EQ(error(Members{{"empty", Members{{"a", 1}}}}), "model.json: layer.empty.a: expected no members, found this one");
+  EXPECT_EQ(error(Members{{"inner", Members{{"groups, factors", 1}}}}),
+            "model.json: layer.inner.groups, factors: expected one of groups, factors, found this one");
   EXPECT_EQ(error("all"), "model.json: layer: expected members, found \"all\"");
   EXPECT_EQ(error(Members{{"left", 1}, {"left", 2}}), "model.json: layer: expected every member once");
 }

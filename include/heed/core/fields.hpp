@@ -20,6 +20,7 @@
 // being a member is a ConfigError, and what has its default is not written.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <concepts>
@@ -125,11 +126,13 @@ void read_fields(const Description& from, T& to, const Place& place) {
   const auto* members = from.as<Description::Members>();
   if (members == nullptr) place.refuse("expected members, found ", from.text());
   std::string known;
+  std::vector<std::string_view> names;
   std::size_t used = 0;
   if constexpr (HasFields<T>)
     T::fields(
         [&](std::string_view name, auto& member) {
           append_name(known, name);
+          names.push_back(name);
           const Description* value = from.find(name);
           if (value == nullptr) return;
           ++used;
@@ -138,7 +141,7 @@ void read_fields(const Description& from, T& to, const Place& place) {
         to);
   if (used == members->size()) return;
   for (const Description::Member& member : *members)
-    if ((", " + known + ",").find(" " + member.name + ",") == std::string::npos)
+    if (std::find(names.begin(), names.end(), member.name) == names.end())
       place.member(member.name).refuse("expected ", known.empty() ? "no members" : "one of " + known, ", found this one");
   place.refuse("expected every member once");
 }
