@@ -19,7 +19,7 @@ void expect_round_trip(const Description& description) {
 }
 
 TEST(ConfigFields, OfAttentionReachMasksPositionsAndTheirScaling) {
-  const Description yarn = Members{{"type", "yarn"}, {"factor", 4.0}, {"original_positions", 4096}};
+  const Description yarn = Members{{"type", "yarn"}, {"factor", 4.0}, {"original_positions", 4096}, {"truncate", false}};
   expect_round_trip<StandardAttention::Config>(Members{
       {"scores",
        Members{{"mask", Members{{"left", 127}, {"sinks", 4}}},

@@ -87,6 +87,7 @@ struct YarnScaling {
     f("fast", scaling.fast);
     f("slow", scaling.slow);
     f("attention_factor", scaling.attention_factor);
+    f("truncate", scaling.truncate);
   }
 };
 
