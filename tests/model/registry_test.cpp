@@ -130,6 +130,54 @@ TEST(Registry, RefusesNumbersThatNoModelHas) {
   EXPECT_EQ(refused_layer(Members{{"mixer", Members{{"type", "mamba"}, {"taps", Index(1) << 50}}}}),
             "model.json: layers[1].mixer.taps: expected a whole number that fits, found 1125899906842624");
   EXPECT_EQ(refusal(Members{{"width", Index(1) << 21}, {"heads", 1}}), "width: expected 0 to 1048576, found 2097152");
+  EXPECT_EQ(refusal(Members{{"width", 1 << 20},
+                            {"heads", 1 << 20},
+                            {"layers", List{Members{{"mixer", "standard_attention"}, {"repeat", 1024}}}}}),
+            "heads: expected at most 16384 in each of 1024 layers, found 1048576");
+}
+
+// Each of these would give NaN from finite rows, be ignored, or run out of memory.
+TEST(Registry, RefusesNumbersThatNoLayerCanWorkWith) {
+  const auto scores = [](const char* member, Description value) {
+    return refused_layer(
+        Members{{"mixer", Members{{"type", "standard_attention"}, {"scores", Members{{member, std::move(value)}}}}}});
+  };
+  EXPECT_EQ(scores("norm_epsilon", -1.0), "layer 1: norm_epsilon: expected a number from 1e-30 to 1e30, found -1.000000");
+  EXPECT_TRUE(scores("scale", 1e300).starts_with("layer 1: scale: expected a finite number of at most 1e30, found 1"));
+  EXPECT_TRUE(scores("soft_cap", 1e39).starts_with("layer 1: soft_cap: expected 0 (none), or 1e-6 to 1e30, found 9"));
+  EXPECT_EQ(scores("mask", Members{{"chunk", -5}}), "layer 1: mask: chunk: expected 0 or more, up to unbounded, found -5");
+  EXPECT_EQ(scores("positions", Members{{"type", "rotary"}, {"theta", 1e-300}}),
+            "layer 1: rotary: theta: expected a number from 1e-30 to 1e30, found 0.000000");
+  const auto mixer = [](const char* type, const char* member, Description value) {
+    return refused_layer(Members{{"mixer", Members{{"type", type}, {member, std::move(value)}}}});
+  };
+  const Index vast = Index(1) << 40;
+  const std::string size = ": expected at most 1048576, found 1099511627776";
+  EXPECT_EQ(mixer("mamba2", "state_width", vast), "layer 1: state_width" + size);
+  EXPECT_EQ(mixer("mamba2", "taps", vast), "layer 1: taps" + size);
+  EXPECT_EQ(mixer("mamba2", "epsilon", -1.0), "layer 1: epsilon: expected a number from 1e-30 to 1e30, found -1.000000");
+  EXPECT_EQ(mixer("mamba", "state_width", vast), "layer 1: state_width" + size);
+  EXPECT_EQ(mixer("mamba", "inner_width", vast), "layer 1: inner_width" + size);
+  EXPECT_EQ(mixer("mamba", "taps", vast), "layer 1: taps" + size);
+  EXPECT_EQ(mixer("cross_attention", "memory_positions", vast), "layer 1: memory_positions" + size);
+  EXPECT_EQ(mixer("coefficient_holder", "readers", vast), "layer 1: readers" + size);
+  EXPECT_NE(mixer("coefficient_holder", "scale", 1e300), "no error");
+  EXPECT_NE(mixer("coefficient_holder", "slope", 1e31), "no error");
+  EXPECT_NE(mixer("residual_value_attention", "values", Members{{"coefficients", Members{{"from_own", 1e300}}}}),
+            "no error");
+  EXPECT_NE(mixer("learned_residual_value_attention", "values", Members{{"coefficients", Members{{"from_first", -1e300}}}}),
+            "no error");
+  EXPECT_NE(mixer("per_head_residual_value_attention", "values",
+                  Members{{"coefficients", Members{{"from_first", List{1, 1e300}}, {"from_own", List{1, 1}}}}}),
+            "no error");
+  EXPECT_NE(mixer("neutreno_attention", "output", Members{{"lambda", 1e300}}), "no error");
+  EXPECT_NE(mixer("normed_output_attention", "output", Members{{"epsilon", 0.0}}), "no error");
+  EXPECT_NE(
+      refused_layer(Members{{"mixer", Members{{"type", "cross_attention"}, {"memory_positions", 3}, {"soft_cap", 1e39}}}}),
+      "no error");
+  for (const char* norm : {"rms_norm", "layer_norm"})
+    EXPECT_EQ(refused_layer(Members{{"mixer", "mamba"}, {"norm", Members{{"type", norm}, {"epsilon", -1.0}}}}),
+              "layer 1: norm: epsilon: expected a number from 1e-30 to 1e30, found -1.000000");
 }
 
 TEST(Registry, RefusesANameTwice) {

@@ -151,6 +151,12 @@ TEST(AttendErrors, NameWhatWasExpectedAndFound) {
   const std::vector<float> three(3);
   EXPECT_EQ(error_of_call(q, k, k, {.heads = 4, .soft_cap = -1}),
             "attend: soft_cap: expected 0 (none) or more, found -1.000000");
+  EXPECT_EQ(error_of_call(q, k, k, {.heads = 4, .mask = {.chunk = -3}}),
+            "attend: mask: chunk: expected 0 or more, up to unbounded, found -3");
+  EXPECT_NE(error_of_call(q, k, k, {.heads = 4, .scale = std::numeric_limits<double>::quiet_NaN()}), "no error");
+  EXPECT_NE(error_of_call(q, k, k, {.heads = 4, .soft_cap = std::numeric_limits<double>::infinity()}), "no error");
+  EXPECT_NE(error_of_call(q, k, k, {.heads = 4, .offset = (std::numeric_limits<Index>::max)() - 2}), "no error");
+  EXPECT_NE(error_of_call(q, k, k, {.heads = 4, .offset = (std::numeric_limits<Index>::min)() + 2}), "no error");
   EXPECT_EQ(error_of_call(q, k, k, {.heads = 4, .sinks = three}), "attend: sinks: expected 4 numbers, found [1 x 3]");
   EXPECT_EQ(error_of_call(q, k, k, {.heads = 4, .slopes = row}), "attend: slopes: expected 4 numbers, found [1 x 3]");
   EXPECT_EQ(error_of_call(q, k, k, {.heads = 4, .bias = bias}),

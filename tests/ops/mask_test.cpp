@@ -3,9 +3,12 @@
 #include <functional>
 #include <heed/ops/documents.hpp>
 #include <heed/ops/mask.hpp>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
+
+#include "support/error_text.hpp"
 
 namespace {
 
@@ -258,6 +261,25 @@ TEST(Mask, KnowsHowManyFirstRowsHaveToComeTogether) {
   EXPECT_EQ(heed::prefix_lm(9).whole_rows(), 9);
   EXPECT_EQ((heed::prefix_lm(9) & heed::window(3)).whole_rows(), 0);
   EXPECT_EQ(heed::bidirectional().whole_rows(), heed::unbounded);
+}
+
+TEST(Mask, ChecksItsMembers) {
+  const auto refusal = [](const Mask& mask) {
+    return error_text<heed::ConfigError>([&] { mask.check<heed::ConfigError>("layer 1"); });
+  };
+  for (const Defined& each : masks()) EXPECT_EQ(refusal(each.mask), "no error") << each.name;
+  EXPECT_EQ(refusal({.right = -1}), "no error");
+  EXPECT_EQ(refusal({.left = 4, .right = -4}), "no error");
+  EXPECT_EQ(refusal({.chunk = -5}), "layer 1: mask: chunk: expected 0 or more, up to unbounded, found -5");
+  EXPECT_EQ(refusal({.sinks = -1}), "layer 1: mask: sinks: expected 0 or more, up to unbounded, found -1");
+  EXPECT_EQ(refusal({.prefix = -2}), "layer 1: mask: prefix: expected 0 or more, up to unbounded, found -2");
+  EXPECT_EQ(refusal({.length = -1}), "layer 1: mask: length: expected 0 or more, up to unbounded, found -1");
+  EXPECT_EQ(
+      refusal({.left = -5}),
+      "layer 1: mask: left, right: expected a window of one key or more, found -5 keys before the row and 0 after it");
+  EXPECT_NE(refusal({.left = 4, .right = -5}), "no error");
+  EXPECT_NE(refusal({.right = unbounded + 1}), "no error");
+  EXPECT_NE(refusal({.left = (std::numeric_limits<Index>::min)()}), "no error");
 }
 
 TEST(Mask, MasksCompareByWhatTheySee) {

@@ -60,7 +60,7 @@ namespace detail {
 
 inline constexpr std::string_view type_member = "type";  // which alternative, mixer, norm, ...
 inline constexpr std::string_view no_bound = "unbounded";
-inline constexpr Index largest_whole = Index(1) << 40;  // that a description may say: products of two do not overflow
+inline constexpr Index largest_whole = Index(1) << 40;  // that a description may say; sizes have bounds of their own
 inline constexpr Index unbounded_number = (std::numeric_limits<Index>::max)() / 4;
 
 template <class T>

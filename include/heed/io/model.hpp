@@ -81,8 +81,8 @@ struct FileModel<LanguageModel<DynamicStack<Scalar>, Head, Norm>> {
     const Place place(description.source);
     LanguageModelDescription<typename Norm::Config> all;
     read_described(description, all, place);
-    if (all.vocabulary < 1 || all.vocabulary > heed::detail::largest_size)
-      place.member("vocabulary").refuse("expected 1 to ", heed::detail::largest_size, ", found ", all.vocabulary);
+    if (all.vocabulary < 1 || all.vocabulary > largest_size)
+      place.member("vocabulary").refuse("expected 1 to ", largest_size, ", found ", all.vocabulary);
     all.stack.source = description.source + ": stack";
     auto stack = FileModel<DynamicStack<Scalar>>::build(all.stack, registry, file);
     expects_entry(file, {"embedding.weight", type_of<Scalar>(), {all.vocabulary, stack.shape().width}, nullptr});

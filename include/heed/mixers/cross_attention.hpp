@@ -11,6 +11,7 @@
 #include <cmath>
 #include <optional>
 
+#include "../core/config_numbers.hpp"
 #include "../ops/attend.hpp"
 #include "memory_projection.hpp"
 #include "reach.hpp"
@@ -97,10 +98,11 @@ struct CrossAttention {
     HEED_EXPECTS(ConfigError, config.memory_positions >= 1, layer,
                  ": memory_positions: expected 1 or more (how many rows a memory may have), found ",
                  config.memory_positions);
-    HEED_EXPECTS(ConfigError, config.memory_width >= 0, layer, ": memory_width: expected 0 or more, found ",
-                 config.memory_width);
-    HEED_EXPECTS(ConfigError, config.soft_cap >= 0, layer, ": soft_cap: expected 0 (none) or more, found ",
-                 config.soft_cap);
+    detail::expects_size(layer, "memory_positions", config.memory_positions, 1);
+    detail::expects_size(layer, "memory_width", config.memory_width, 0);
+    detail::expects_epsilon(layer, "norm_epsilon", config.norm_epsilon);
+    detail::expects_number(layer, "scale", config.scale);
+    detail::expects_soft_cap(layer, config.soft_cap);
   }
   /// q k^T and A V over a whole memory; its projections are of the first call, and of no other
   static Index flops(const Shape& shape, const Config& config, Index) {

@@ -6,6 +6,7 @@
 // Source: Zhou et al. 2024 (arXiv 2410.17897), Dense-ResFormer: eq. 5 with learned coefficients.
 #pragma once
 
+#include "../core/config_numbers.hpp"
 #include "../ops/mix.hpp"
 #include "head_projection.hpp"
 #include "value_history.hpp"
@@ -59,7 +60,9 @@ struct DenseResidualValues {
   static Index kept_per_row(const Shape& shape, const Config&) { return shape.v_width(); }
 
   static void check(const Shape&, const Config& config, std::string_view layer) {
-    HEED_EXPECTS(ConfigError, config.below >= 1, layer, ": below: expected 1 or more, found ", config.below);
+    detail::expects_size(layer, "below", config.below, 1);
+    detail::expects_number(layer, "from_below", config.from_below);
+    detail::expects_number(layer, "from_own", config.from_own);
   }
   static void count_published(std::string_view signal, Alignment alignment, const Shape& shape, const Config& config,
                               std::span<Index> counts) {

@@ -13,6 +13,7 @@
 
 #include <vector>
 
+#include "../core/config_numbers.hpp"
 #include "mixer.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -57,6 +58,11 @@ struct Fixed {
   template <class Scalar>
   using Params = NoParams;
 
+  static void check(const Shape&, const Config& config, std::string_view layer) {
+    detail::expects_number(layer, "from_first", config.from_first);
+    detail::expects_number(layer, "from_own", config.from_own);
+  }
+
   template <class Scalar>
   static MixCoefficients<Scalar> get(const CoefficientCall<Fixed, Scalar>& call, Arena& scratch) {
     MutableView<Scalar> both = scratch.matrix<Scalar>(2, 1);
@@ -94,6 +100,7 @@ struct FixedPerHead {
     const auto expects = [&](const char* name, const std::vector<double>& numbers) {
       HEED_EXPECTS(ConfigError, static_cast<Index>(numbers.size()) == shape.kv_heads.count, layer, ": ", name,
                    ": expected one number for each of ", shape.kv_heads.count, " kv heads, found ", numbers.size());
+      for (const double number : numbers) detail::expects_number(layer, name, number);
     };
     expects("from_first", config.from_first);
     expects("from_own", config.from_own);
@@ -155,6 +162,11 @@ struct LearnedCoefficients {
       f("from_own", Role::coefficient, p.from_own...);
     }
   };
+
+  static void check(const Shape&, const Config& config, std::string_view layer) {
+    detail::expects_number(layer, "from_first", config.from_first);
+    detail::expects_number(layer, "from_own", config.from_own);
+  }
 
   template <class Scalar>
   static MixCoefficients<Scalar> get(const CoefficientCall<LearnedCoefficients, Scalar>& call, Arena&) {

@@ -6,6 +6,7 @@
 // eq. 8, with lambda = 0.4 for language models, 0.2 together with residual values.
 #pragma once
 
+#include "../core/config_numbers.hpp"
 #include "../ops/value_difference.hpp"
 #include "mixer.hpp"
 
@@ -26,6 +27,9 @@ struct Neutreno : Stateless {
     }
   };
 
+  static void check(const Shape&, const Config& config, std::string_view layer) {
+    detail::expects_number(layer, "lambda", config.lambda);
+  }
   static Index scratch_per_row(const Shape& shape, const Config&) { return shape.o_width(); }
 
   template <class Scalar>

@@ -9,6 +9,7 @@
 #include <array>
 #include <string_view>
 #include <utility>
+#include "../core/config_numbers.hpp"
 #include "../ops/rms_norm.hpp"
 #include "mixer.hpp"
 
@@ -53,6 +54,10 @@ struct NormedOutput {
   template <class Scalar>
   using Record = NoRecord;
   static CachePlan plan(const Shape&, const Config&) { return {}; }
+
+  static void check(const Shape&, const Config& config, std::string_view layer) {
+    detail::expects_epsilon(layer, "epsilon", config.epsilon);
+  }
   static Index scratch_per_row(const Shape& shape, const Config&) { return 2 * shape.o_width(); }
 
   template <class Scalar>

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <optional>
 
+#include "../core/config_numbers.hpp"
 #include "../ops/activation.hpp"
 #include "../ops/linear.hpp"
 #include "../ops/selective_scan.hpp"
@@ -119,14 +120,11 @@ struct SelectiveState {
   };
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) {
-    const auto expects_at_least = [&](std::string_view member, Index least, Index found) {
-      HEED_EXPECTS(ConfigError, found >= least, layer, ": ", member, ": expected ", least, " or more, found ", found);
-    };
-    expects_at_least("inner_width", 0, config.inner_width);
-    expects_at_least("state_width", 1, config.state_width);
-    expects_at_least("dt_rank", 0, config.dt_rank);
-    expects_at_least("taps", 1, config.taps);
-    expects_at_least("chunk", 1, config.chunk);
+    detail::expects_size(layer, "inner_width", config.inner_width, 0);
+    detail::expects_size(layer, "state_width", config.state_width, 1);
+    detail::expects_size(layer, "dt_rank", config.dt_rank, 0);
+    detail::expects_size(layer, "taps", config.taps, 1);
+    detail::expects_size(layer, "chunk", config.chunk, 1);
     HEED_EXPECTS(ConfigError, config.groups >= 1 && channels(shape, config) % config.groups == 0, layer,
                  ": groups: expected a divisor of the ", channels(shape, config), " channels, found ", config.groups);
   }

@@ -7,6 +7,7 @@
 // l_own at 1/2. Where the logits start is not in the text we have: zero, or rising from layer to layer, is a choice.
 #pragma once
 
+#include "../core/config_numbers.hpp"
 #include "../ops/scaled_softmax.hpp"
 #include "mix_coefficients.hpp"
 #include "reach.hpp"
@@ -62,7 +63,9 @@ struct CoefficientHolder {
   };
 
   static void check(const Shape&, const Config& config, std::string_view layer) {
-    HEED_EXPECTS(ConfigError, config.readers >= 1, layer, ": readers: expected 1 or more, found ", config.readers);
+    detail::expects_size(layer, "readers", config.readers, 1);
+    detail::expects_number(layer, "scale", config.scale);
+    detail::expects_number(layer, "slope", config.slope * static_cast<double>(config.readers));
   }
   static void count_published(std::string_view, Alignment alignment, const Shape& shape, const Config& config,
                               std::span<Index> counts) {
@@ -124,7 +127,8 @@ struct SharedSoftmax {
   };
 
   static void check(const Shape&, const Config& config, std::string_view layer) {
-    HEED_EXPECTS(ConfigError, config.reader >= 0, layer, ": reader: expected 0 or more, found ", config.reader);
+    detail::expects_size(layer, "reader", config.reader, 0);
+    detail::expects_number(layer, "from_own", config.from_own);
   }
   static void check_read(const TapInfo& tap, Alignment, const Shape&, const Config& config, std::span<const Index> counts,
                          std::string_view layer) {

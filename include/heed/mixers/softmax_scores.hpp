@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "../core/config_numbers.hpp"
 #include "../ops/attend.hpp"
 #include "head_projection.hpp"
 #include "mixer.hpp"
@@ -33,7 +34,10 @@ struct SoftmaxOptions {
   Index seen(Index keys) const { return mask.visible(keys - 1, keys).size(); }
   void check(const Shape& shape, std::string_view layer) const {
     check_positions(positions, shape.head_width, layer);
-    HEED_EXPECTS(ConfigError, soft_cap >= 0, layer, ": soft_cap: expected 0 (none) or more, found ", soft_cap);
+    mask.check<ConfigError>(layer);
+    detail::expects_epsilon(layer, "norm_epsilon", norm_epsilon);
+    detail::expects_number(layer, "scale", scale);
+    detail::expects_soft_cap(layer, soft_cap);
   }
 
   template <class F, class C>

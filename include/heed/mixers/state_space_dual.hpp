@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../core/config_numbers.hpp"
 #include "../ops/gated_rms_norm.hpp"
 #include "../ops/linear.hpp"
 #include "../ops/ssd.hpp"
@@ -148,10 +149,10 @@ struct StateSpaceDual {
   };
 
   static void check(const Shape& shape, const Config& config, std::string_view layer) {
-    HEED_EXPECTS(ConfigError, config.state_width >= 1, layer, ": state_width: expected 1 or more, found ",
-                 config.state_width);
-    HEED_EXPECTS(ConfigError, config.taps >= 1, layer, ": taps: expected 1 or more, found ", config.taps);
-    HEED_EXPECTS(ConfigError, config.chunk >= 1, layer, ": chunk: expected 1 or more, found ", config.chunk);
+    detail::expects_size(layer, "state_width", config.state_width, 1);
+    detail::expects_size(layer, "taps", config.taps, 1);
+    detail::expects_size(layer, "chunk", config.chunk, 1);
+    detail::expects_epsilon(layer, "epsilon", config.epsilon);
     HEED_EXPECTS(ConfigError, config.dt_limits.least >= 0, layer, ": dt_limits.least: expected 0 or more, found ",
                  config.dt_limits.least);
     HEED_EXPECTS(ConfigError, config.dt_limits.most == 0 || config.dt_limits.most > config.dt_limits.least, layer,

@@ -7,6 +7,7 @@
 
 #include "../core/held.hpp"
 #include "../mixers/initialise.hpp"
+#include "../mixers/reach.hpp"
 #include "norm.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -29,6 +30,7 @@ struct AnyNorm {
   /// A norm with its config, behind virtual functions.
   class Erased : public detail::Chosen {
    public:
+    virtual void check(const Shape& shape, std::string_view layer) const = 0;
     virtual detail::HeldParams<Scalar> make_params(const Shape& shape) const = 0;
     virtual void initialise(const Shape& shape, AnyParams& params, const Initialiser& initialiser) const = 0;
     virtual void apply(const AnyParams& params, const View<Scalar>& x, MutableView<Scalar> y, Workers& workers) const = 0;
@@ -41,6 +43,7 @@ struct AnyNorm {
    public:
     explicit Typed(typename Norm::Config config) : config_(std::move(config)) {}
 
+    void check(const Shape& shape, std::string_view layer) const override { check_config<Norm>(shape, config_, layer); }
     detail::HeldParams<Scalar> make_params(const Shape& shape) const override {
       return detail::HeldParams<Scalar>::template make<TypedParams>(shape, config_);
     }
@@ -64,8 +67,9 @@ struct AnyNorm {
     typename Norm::Config config_;
   };
 
-  static void check(const Shape&, const Config& config, std::string_view layer) {
+  static void check(const Shape& shape, const Config& config, std::string_view layer) {
     HEED_EXPECTS(ConfigError, config.norm != nullptr, layer, ": expected a norm, found none");
+    config.norm->check(shape, layer);
   }
   static void initialise(const Shape& shape, const Config& config, AnyParams& params, const Initialiser& initialiser) {
     config.norm->initialise(shape, params, initialiser);

@@ -13,6 +13,7 @@
 #include "../core/pass.hpp"
 #include "../core/weight.hpp"
 #include "../mixers/initialise.hpp"
+#include "../mixers/reach.hpp"
 #include "../ops/cross_entropy.hpp"
 #include "../ops/embedding.hpp"
 #include "head.hpp"
@@ -130,7 +131,7 @@ class LanguageModel {
   LanguageModel(Index vocabulary, StackType stack, std::uint64_t seed = 0, typename Norm::Config norm = {})
       : stack_(std::move(stack)),
         embedding_(expects_vocabulary(vocabulary), stack_.shape().width),
-        norm_config_(std::move(norm)),
+        norm_config_(checked(stack_.shape(), std::move(norm))),
         norm_(stack_.shape(), norm_config_),
         head_(stack_.shape(), head_config()) {
     initialise(seed);
@@ -274,6 +275,10 @@ class LanguageModel {
  private:
   Index width() const { return stack_.shape().width; }
   typename Head::Config head_config() const { return {vocabulary()}; }
+  static typename Norm::Config checked(const Shape& shape, typename Norm::Config norm) {
+    check_config<Norm>(shape, norm, "before the head");
+    return norm;
+  }
   static Index expects_vocabulary(Index vocabulary) {
     HEED_EXPECTS(ConfigError, vocabulary >= 1, "vocabulary: expected 1 or more, found ", vocabulary);
     return vocabulary;

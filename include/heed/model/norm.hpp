@@ -11,6 +11,7 @@
 #include <concepts>
 #include <string_view>
 
+#include "../core/config_numbers.hpp"
 #include "../core/visit.hpp"
 #include "../mixers/shape.hpp"
 #include "../ops/add.hpp"
@@ -26,6 +27,7 @@ struct NormConfig {
   static void fields(F&& f, C& config) {
     f("epsilon", config.epsilon);
   }
+  void check(std::string_view layer) const { detail::expects_epsilon(layer, "norm: epsilon", epsilon); }
 };
 
 struct RmsNorm {
@@ -43,6 +45,8 @@ struct RmsNorm {
       f("weight", Role::norm, p.weight...);
     }
   };
+
+  static void check(const Shape&, const Config& config, std::string_view layer) { config.check(layer); }
 
   template <class Scalar>
   static void apply(const Config& config, const Params<Scalar>& params, const View<Scalar>& x, MutableView<Scalar> y,
@@ -74,6 +78,8 @@ struct LayerNorm {
       f("bias", Role::bias, p.bias...);
     }
   };
+
+  static void check(const Shape&, const Config& config, std::string_view layer) { config.check(layer); }
 
   template <class Scalar>
   static void apply(const Config& config, const Params<Scalar>& params, const View<Scalar>& x, MutableView<Scalar> y,

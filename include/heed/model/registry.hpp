@@ -14,12 +14,14 @@
 // What stands beside "type" are the members of the component's Config, by the names of its `fields`.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "../core/config_numbers.hpp"
 #include "../core/fields.hpp"
 #include "../mixers/dense_values.hpp"
 #include "../mixers/neutreno.hpp"
@@ -31,8 +33,9 @@ namespace heed::inline HEED_ABI {
 
 namespace detail {
 
-inline constexpr Index most_layers = 4096;        // of a described stack: repeats cost nothing to write
-inline constexpr Index largest_size = 1'048'576;  // of a described stack
+// Of a described stack, in which large numbers cost nothing to write. Wiring has a mark for every head of every layer.
+inline constexpr Index most_layers = 4096;
+inline constexpr Index most_heads = Index(1) << 24;  // of all layers
 
 /// What a description says of a stack.
 struct StackDescription {
@@ -117,8 +120,7 @@ class Registry {
     read_described(from, all, place);
     Sizes::fields(
         [&](std::string_view name, const Index& size) {
-          if (size < 0 || size > detail::largest_size)
-            place.member(name).refuse("expected 0 to ", detail::largest_size, ", found ", size);
+          if (size < 0 || size > largest_size) place.member(name).refuse("expected 0 to ", largest_size, ", found ", size);
         },
         all.sizes);
     std::vector<Layer> layers;
@@ -136,6 +138,10 @@ class Registry {
                       layer.form);
       layers.insert(layers.end(), static_cast<std::size_t>(layer.repeat), one);
     }
+    const Index most = most_heads_of(layers.size());
+    if (all.sizes.heads > most)
+      place.member("heads").refuse("expected at most ", most, " in each of ", layers.size(), " layers, found ",
+                                   all.sizes.heads);
     return {all.sizes, std::move(layers)};
   }
   /// What `stack` would build the model from. ConfigError if a component of it has no name here, or if its config says what
@@ -167,6 +173,10 @@ class Registry {
   }
 
  private:
+  static Index most_heads_of(std::size_t layers) {
+    return detail::most_heads / (std::max)(Index(1), static_cast<Index>(layers));
+  }
+
   // Two mixers on one layer: built of any two by name.
   template <class Division>
   using Pair = MixerPair<AnyMixer<Scalar>, AnyMixer<Scalar>, Division>;

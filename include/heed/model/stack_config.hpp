@@ -1,6 +1,7 @@
 // The sizes that all layers of a model share, and the options of its caches and tapes.
 #pragma once
 
+#include "../core/config_numbers.hpp"
 #include "../core/executor.hpp"
 #include "../core/storage.hpp"
 #include "../mixers/shape.hpp"
@@ -28,6 +29,8 @@ struct Sizes {
                  width, ", heads ", heads);
     HEED_EXPECTS(ConfigError, value_width >= 0, "value_width: expected 0 or more, found ", value_width);
     HEED_EXPECTS(ConfigError, hidden >= 0, "hidden: expected 0 or more, found ", hidden);
+    for (const Index size : {width, heads, kv_heads, head_width, value_width, hidden})
+      HEED_EXPECTS(ConfigError, size <= largest_size, "sizes: expected at most ", largest_size, ", found ", size);
     const Index each = head_width == 0 ? width / heads : head_width;
     return {.width = width,
             .head_width = each,

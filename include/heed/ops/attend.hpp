@@ -10,6 +10,7 @@
 
 #include <optional>
 
+#include "../core/config_numbers.hpp"
 #include "../core/numbers.hpp"
 #include "attended.hpp"
 #include "documents.hpp"
@@ -63,7 +64,12 @@ AttendShape expects_attendable(const View<Scalar>& q, const View<Scalar>& k, con
   HEED_EXPECTS(ShapeError, v.cols() % kv_heads == 0, "attend: v: expected the columns of ", kv_heads,
                " kv heads of equal width, found ", v.cols());
   expects_shape("attend: v", v, k.rows(), v.cols());
-  HEED_EXPECTS(ShapeError, options.soft_cap >= 0, "attend: soft_cap: expected 0 (none) or more, found ", options.soft_cap);
+  options.mask.check<ShapeError>("attend");
+  expects_number<ShapeError>("attend", "scale", options.scale);
+  expects_soft_cap<ShapeError>("attend", options.soft_cap);
+  const Index offset = options.offset.value_or(0);
+  HEED_EXPECTS(ShapeError, -unbounded <= offset && offset <= unbounded, "attend: offset: expected at most ", unbounded,
+               " to both sides, found ", offset);
   const auto expects_list = [&](std::string_view what, const Numbers& list) {
     HEED_EXPECTS(ShapeError, !list.given() || (list.rows() == 1 && list.cols() == heads), what, ": expected ", heads,
                  " numbers, found [", list.rows(), " x ", list.cols(), "]");

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <string_view>
 
 #include "../core/matrix.hpp"
 
@@ -80,6 +81,24 @@ struct Mask {
   /// How many of a sequence's first rows have to come in one call, because they may see one another: all, where a row sees
   /// to its right; a prefix; or none in particular.
   constexpr Index whole_rows() const { return right > 0 ? unbounded : prefix > 1 ? (std::min)(prefix, unbounded) : 0; }
+
+  /// Raises Error unless counts are 0 or more, at most `unbounded`, and the window holds a key: right may be below 0 where
+  /// left reaches farther. With right = -1 a row does not see itself.
+  template <class Error>
+  constexpr void check(std::string_view where) const {
+    const auto expects_count = [&](std::string_view member, Index count) {
+      HEED_EXPECTS(Error, count >= 0 && count <= unbounded, where, ": mask: ", member,
+                   ": expected 0 or more, up to unbounded, found ", count);
+    };
+    expects_count("sinks", sinks);
+    expects_count("prefix", prefix);
+    expects_count("chunk", chunk);
+    expects_count("length", length);
+    const bool bounded = -unbounded <= left && left <= unbounded && -unbounded <= right && right <= unbounded;
+    HEED_EXPECTS(Error, bounded && left + right >= 0, where,
+                 ": mask: left, right: expected a window of one key or more, found ", left, " keys before the row and ",
+                 right, " after it");
+  }
 
   /// The keys of [0, keys) that the row at `position` sees.
   constexpr Intervals visible(Index position, Index keys) const { return visible(position, position, keys); }

@@ -55,8 +55,7 @@ inline void check_rotary(const Rotary& rotary, Index head_width, std::string_vie
                  head_width);
   HEED_EXPECTS(ConfigError, rotary.width >= 0 && rotary.width % 2 == 0 && rotary.width <= head_width, layer,
                ": rotary: width: expected an even number from 0 to the head width ", head_width, ", found ", rotary.width);
-  HEED_EXPECTS(ConfigError, rotary.theta > 0 && std::isfinite(rotary.theta), layer,
-               ": rotary: theta: expected a finite number above 0, found ", rotary.theta);
+  detail::ScalingOption{layer, "theta"}.expects_positive(rotary.theta);
   const Index width = rotary.width == 0 ? head_width : rotary.width;
   std::visit([&](const auto& scaling) { detail::check_scaling(scaling, rotary.theta, width, layer); }, rotary.scaling);
 }

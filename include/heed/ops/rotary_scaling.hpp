@@ -23,6 +23,7 @@
 #include <variant>
 #include <vector>
 
+#include "../core/config_numbers.hpp"
 #include "../core/matrix.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -211,6 +212,7 @@ struct ScalingOption {
   }
   void expects_positive(double found) const {
     expects(found > 0 && std::isfinite(found), "a finite number above 0", found);
+    expects(found >= least_epsilon && found <= largest_number, "a number from 1e-30 to 1e30", found);
   }
   void expects_count(Index found) const { expects(found >= 1, "1 position or more", static_cast<double>(found)); }
   void expects_list(const std::vector<double>& found, Index length) const {
