@@ -66,6 +66,14 @@ TEST_F(ConformanceRunner, PassesWhatIsRight) {
   EXPECT_THAT(run(), HasSubstr("\n1 passed, 0 not offered, 0 failed\n"));
 }
 
+TEST_F(ConformanceRunner, GoesIntoFolders) {
+  std::filesystem::create_directories(folder_ / "norms" / "rms");
+  write("norms/rms/norm.txt", norm + "0.848528137 2.2627417\n");
+  write("wrong.txt", norm + "0.848528137 2.263\n");
+  EXPECT_THAT(run(), HasSubstr("norms/rms/norm.txt  RMSNormalization  passed  error "));
+  EXPECT_THAT(run(), HasSubstr("\n1 passed, 0 not offered, 1 failed\n"));
+}
+
 TEST_F(ConformanceRunner, FailsWhatIsWrong) {
   write("norm.txt", norm + "0.848528137 2.263\n");
   EXPECT_THAT(run(), HasSubstr("norm.txt  RMSNormalization  FAILED  y[1]: expected 2.263, found 2.26274"));

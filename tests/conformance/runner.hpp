@@ -1,4 +1,4 @@
-// Runs every vector file of a folder: one line for each, and a count.
+// Runs every vector file of a folder and of the folders in it: one line for each, and a count.
 //
 //   NAME  OPERATOR  passed  error E, tolerance T         E is over max(1, |expected|)
 //   NAME  OPERATOR  not offered  why
@@ -29,10 +29,10 @@ class Runner {
 
   void run_folder(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
       if (entry.path().extension() == ".txt" || entry.path().extension() == ".md") paths.push_back(entry.path());
     std::sort(paths.begin(), paths.end());
-    for (const auto& path : paths) run_file(path);
+    for (const auto& path : paths) run_file(path, path.lexically_relative(folder).generic_string());
     out_ << passed << " passed, " << not_offered << " not offered, " << failed << " failed\n";
   }
 
@@ -58,8 +58,7 @@ class Runner {
     return found->second(at);
   }
 
-  void run_file(const std::filesystem::path& path) {
-    const std::string name = path.filename().string();
+  void run_file(const std::filesystem::path& path, const std::string& name) {
     std::ifstream text(path);
     try {
       if (path.extension() == ".md") {
