@@ -8,6 +8,7 @@
 #include "heed/mixers/variants.hpp"
 #include "heed/model/dynamic_stack.hpp"
 #include "heed/model/stack.hpp"
+#include "support/error_text.hpp"
 
 namespace heed {
 namespace {
@@ -119,6 +120,23 @@ TEST(FlopsPerToken, OfTwoSideBySideAreThoseOfTheirHeads) {
   constexpr Index attention = 2 * 16 * (8 + 4 + 4 + 8) + 2 * 2 * 8 * 100;
   constexpr Index mamba2 = 2 * 16 * (8 + 8 + 8 + 8 + 8 + 2) + 5 * 8 * 8 + 2 * 4 * (8 + 2 * 8);
   EXPECT_EQ((flops_of<RecurrentMixAttention, NoFeedForward>(half)), attention + mamba2);
+}
+
+TEST(Inspect, SaysWhatASequenceTakesWhateverItsLength) {
+  using Model = Stack<float, Block<CrossAttention, NoFeedForward>>;
+  Model::Config config{.width = 8, .heads = 2};
+  config.layer<0>().mixer.memory_positions = 5;
+  const std::string text = inspect(Model(config));
+  EXPECT_NE(text.find("  bytes/position  bytes/state slot  bytes/sequence\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("               0                 0             320\n"), std::string::npos) << text;  // 5 (8 + 8) 4
+}
+
+TEST(Inspect, RefusesLengthsThatNoCacheHas) {
+  const Stack<float, Block<StandardAttention>> model({.width = 8, .heads = 2});
+  EXPECT_EQ(error_text<ShapeError>([&] { static_cast<void>(planned_cache_bytes(model, -5)); }),
+            "positions: expected 1 or more, found -5");
+  EXPECT_EQ(error_text<ShapeError>([&] { static_cast<void>(inspect(model, {.positions = {Index(1) << 62}})); }),
+            "positions: expected at most 2147483648, found 4611686018427387904");
 }
 
 TEST(Inspect, PlansForThePositionsThatAreAsked) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "language_model.hpp"
@@ -76,9 +77,11 @@ Index matrix_numbers(const Params& params) {
 
 }  // namespace detail
 
-/// The bytes that a cache with these options allocates for the layers of a model.
+/// The bytes that a cache with these options allocates for the layers of a model. ShapeError for those that make_cache
+/// refuses.
 template <class Scalar, class... Kinds>
 Index planned_cache_bytes(const Layered<Scalar, Kinds...>& model, const CacheOptions& options) {
+  model.expects_countable(options);
   const Index slots = options.checkpoints + 2 * (options.recent_states + 1);
   Index bytes = 0;
   for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
@@ -108,7 +111,7 @@ struct InspectOptions {
   std::vector<Index> positions = {1024, 8192, 32768};  // of a sequence, for its cache and the work on its next token
 };
 
-/// A page of text on the layers of a model.
+/// A page of text on the layers of a model. ShapeError for positions that no cache has.
 template <class Scalar, class... Kinds>
 std::string inspect(const Layered<Scalar, Kinds...>& model, const InspectOptions& options = {}) {
   using detail::grouped;
@@ -119,17 +122,27 @@ std::string inspect(const Layered<Scalar, Kinds...>& model, const InspectOptions
                      (shape.value_width == shape.head_width ? "" : ", value width " + std::to_string(shape.value_width)) +
                      ", hidden " + std::to_string(shape.hidden) + "\n\n";
 
-  detail::TextTable layers({"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state slot"});
+  const auto count = static_cast<std::size_t>(model.layers());
   Index parameters = 0;
   CachePlan sum;
-  for (std::size_t layer = 0; layer < static_cast<std::size_t>(model.layers()); ++layer) {
-    const CachePlan plan = model.plan().cache(layer);
-    sum = sum + plan;
+  for (std::size_t layer = 0; layer < count; ++layer) {
+    sum = sum + model.plan().cache(layer);
     parameters += model.parameters(layer);
-    layers.add({std::to_string(layer), model.plan().describe(layer), detail::readings(model.plan().wiring[layer]),
-                grouped(model.parameters(layer)), grouped(plan.per_position * bytes), grouped(plan.per_state * bytes)});
   }
-  layers.add({"all", "", "", grouped(parameters), grouped(sum.per_position * bytes), grouped(sum.per_state * bytes)});
+  // What a sequence takes whatever its length is rare: it has a column where there is some.
+  const auto cells = [&](std::vector<std::string> line, const CachePlan& plan) {
+    line.insert(line.end(), {grouped(plan.per_position * bytes), grouped(plan.per_state * bytes)});
+    if (sum.per_sequence > 0) line.push_back(grouped(plan.per_sequence * bytes));
+    return line;
+  };
+  std::vector<std::string> heading = {"layer", "mixer", "reads", "parameters", "bytes/position", "bytes/state slot"};
+  if (sum.per_sequence > 0) heading.emplace_back("bytes/sequence");
+  detail::TextTable layers(std::move(heading));
+  for (std::size_t layer = 0; layer < count; ++layer)
+    layers.add(cells({std::to_string(layer), model.plan().describe(layer), detail::readings(model.plan().wiring[layer]),
+                      grouped(model.parameters(layer))},
+                     model.plan().cache(layer)));
+  layers.add(cells({"all", "", "", grouped(parameters)}, sum));
   text += layers.text(3) + "\n";
   if (model.weight_bytes() != parameters * bytes)
     text += grouped(model.weight_bytes()) + " bytes of weights: projections in 16 bits\n\n";

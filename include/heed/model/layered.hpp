@@ -161,13 +161,25 @@ class Layered {
   /// The bytes of all parameters.
   Index weight_bytes() const { return heed::weight_bytes(params_); }
 
+  /// ShapeError for options whose cache, or its scratch, has more bytes than can be counted, or any machine has.
+  void expects_countable(const CacheOptions& options) const {
+    options.check();
+    const auto number = [](auto count) { return static_cast<double>(count); };
+    CachePlan sum;
+    for (std::size_t layer = 0; layer < plan_->layers(); ++layer) sum = sum + plan_->cache(layer);
+    const double of_sequence = number(options.positions) * number(sum.per_position) + number(sum.per_sequence) +
+                               number(options.checkpoints + 2 * (options.recent_states + 1)) * number(sum.per_state);
+    const double rows = number((std::max)(options.rows, options.sequences));
+    const double of_row = number(plan_->scratch_bytes(2) - plan_->scratch_bytes(1)) +
+                          number(plan_->kept_bytes(2) - plan_->kept_bytes(1)) +
+                          number((std::min)(plan_->whole_rows, options.positions) * plan_->score_bytes_per_pair());
+    const double bytes = (std::max)(number(options.sequences) * of_sequence * number(sizeof(Scalar)), rows * of_row);
+    HEED_EXPECTS(ShapeError, bytes <= number(CacheOptions::most_bytes), "cache: expected options of at most ",
+                 CacheOptions::most_bytes, " bytes in all, found about ", bytes);
+  }
+  /// ShapeError for options that cannot be had.
   Cache make_cache(const CacheOptions& options) const {
-    HEED_EXPECTS(ShapeError, options.sequences >= 1, "sequences: expected 1 or more, found ", options.sequences);
-    HEED_EXPECTS(ShapeError, options.positions >= 1, "positions: expected 1 or more, found ", options.positions);
-    HEED_EXPECTS(ShapeError, options.rows >= 1, "rows: expected 1 or more, found ", options.rows);
-    HEED_EXPECTS(ShapeError, options.checkpoints >= 0, "checkpoints: expected 0 or more, found ", options.checkpoints);
-    HEED_EXPECTS(ShapeError, options.recent_states >= 0, "recent_states: expected 0 or more, found ",
-                 options.recent_states);
+    expects_countable(options);
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
     return Cache(State(plan_, positions, options,

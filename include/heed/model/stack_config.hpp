@@ -61,6 +61,24 @@ struct CacheOptions {
   Storage storage = Storage::arithmetic;  // of keys and values; states stay as they are computed with
   Executor* executor = nullptr;           // who runs the jobs; nobody: the calling thread
   Index score_bytes = Index(1) << 24;     // scratch for scores that layers above read: longer inputs are fed in slices
+
+  static constexpr Index longest = Index(1) << 31;     // positions, and rows
+  static constexpr Index most_bytes = Index(1) << 46;  // that a cache, or its scratch, may take: 64 TiB
+
+  /// ShapeError unless each can be had, whatever the model.
+  void check() const {
+    const auto expects = [](std::string_view option, Index found, Index least, Index most) {
+      HEED_EXPECTS(ShapeError, found >= least, option, ": expected ", least, " or more, found ", found);
+      HEED_EXPECTS(ShapeError, found <= most, option, ": expected at most ", most, ", found ", found);
+    };
+    expects("sequences", sequences, 1, largest_size);
+    expects("positions", positions, 1, longest);
+    expects("rows", rows, 1, longest);
+    expects("checkpoints", checkpoints, 0, largest_size);
+    expects("recent_states", recent_states, 0, largest_size);
+    HEED_EXPECTS(ShapeError, score_bytes <= most_bytes, "score_bytes: expected at most ", most_bytes, ", found ",
+                 score_bytes);
+  }
 };
 
 struct TapeOptions {

@@ -125,6 +125,19 @@ TEST(BadInput, ACacheWithoutSequencesPositionsOrRowsIsRefused) {
   EXPECT_EQ(text({}), "positions: expected 1 or more, found 0");
   EXPECT_EQ(text({.positions = 1, .rows = 0}), "rows: expected 1 or more, found 0");
   EXPECT_EQ(text({.positions = 1, .checkpoints = -1}), "checkpoints: expected 0 or more, found -1");
+  constexpr Index vast = Index(1) << 60;
+  EXPECT_EQ(text({.sequences = vast, .positions = 1}), "sequences: expected at most 1048576, found 1152921504606846976");
+  EXPECT_EQ(text({.positions = vast}), "positions: expected at most 2147483648, found 1152921504606846976");
+  EXPECT_EQ(text({.positions = 1, .rows = vast}), "rows: expected at most 2147483648, found 1152921504606846976");
+  EXPECT_EQ(text({.positions = 1, .checkpoints = vast}),
+            "checkpoints: expected at most 1048576, found 1152921504606846976");
+  EXPECT_EQ(text({.positions = 1, .recent_states = vast}),
+            "recent_states: expected at most 1048576, found 1152921504606846976");
+  EXPECT_EQ(text({.positions = 1, .score_bytes = vast}),
+            "score_bytes: expected at most 70368744177664, found 1152921504606846976");
+  // Each may be had, but not all.
+  EXPECT_TRUE(text({.sequences = 1 << 20, .positions = CacheOptions::longest})
+                  .starts_with("cache: expected options of at most 70368744177664 bytes in all, found about "));
 }
 
 TEST(BadInput, ATapeWithoutRowsIsRefused) {
