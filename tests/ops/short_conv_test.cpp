@@ -87,7 +87,7 @@ TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
   using Scalar = TypeParam;
   using W = Wide<Scalar>;
   for (const Index C : {1, 7, 33, 129})
-    for (const Index T : {1, 2, 33})
+    for (const Index T : {1, 2, 4, 5, 33, 66})
       for (const Index k : {1, 2, 4}) {
         const Case<Scalar> at(T, C, k);
         const Matrix<W> x = at.x.template cast<W>(), weight = at.weight.template cast<W>(),
@@ -113,6 +113,26 @@ TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
         expect_added(d.weight, from.weight, naive.weight, exact.weight, at.operations() + T);
         expect_added(d.bias, from.bias, naive.bias, exact.bias, at.operations() + T);
       }
+}
+
+TYPED_TEST(ShortConv, OfManyChannelsOrManyTapsEqualsItsDefinitionInPlace) {
+  using Scalar = TypeParam;
+  using W = Wide<Scalar>;
+  struct Sizes {
+    Index T, C, k;
+  };
+  for (const Sizes s : {Sizes{5, 1029, 4}, Sizes{131, 5, 67}, Sizes{65, 3, 66}, Sizes{64, 17, 65}}) {
+    const Case<Scalar> at(s.T, s.C, s.k);
+    const Matrix<W> x = at.x.template cast<W>(), weight = at.weight.template cast<W>(), bias = at.bias.template cast<W>();
+    Histories<Scalar> history(1, s.k, s.C, "before");
+    Matrix<Scalar> all(s.k - 1 + s.T, s.C);
+    all << history.rows[0], at.x;
+    const Matrix<Scalar> naive = reference::short_conv(at.x, at.weight, at.bias, history.rows[0]);
+    const Matrix<W> exact = reference::short_conv<W>(x, weight, bias, history.rows[0].template cast<W>());
+    expect_as_exact_as_naive(forward(at, Sequences({s.T}), {.before = history.before(), .after = history.after()}), naive,
+                             exact, at.operations());
+    EXPECT_TRUE(same_bits(history.rows[0], all.bottomRows(s.k - 1)));
+  }
 }
 
 TYPED_TEST(ShortConv, WithoutAnActivationIsItsSums) {
@@ -210,8 +230,8 @@ TYPED_TEST(ShortConv, PackedRaggedSequencesAreThoseSequencesOneByOne) {
 
 TYPED_TEST(ShortConv, HasTheSameBitsInAnyOrderOfJobs) {
   using Scalar = TypeParam;
-  const Index C = 300, k = 4;
-  const Sequences rows({5, 0, 11});
+  const Index C = 1100, k = 4;
+  const Sequences rows({5, 0, 11, 150});
   const Case<Scalar> at(rows.rows(), C, k);
   const Matrix<Scalar> d_y = random_matrix<Scalar>(rows.rows(), C, "d_y");
   Serial serial;

@@ -37,7 +37,7 @@ Lanes<Scalar> where_positive(Lanes<Scalar> x, Lanes<Scalar> value, Lanes<Scalar>
 /// x sigma(x)
 template <class Scalar>
 Lanes<Scalar> silu(Lanes<Scalar> x) {
-  return x * logistic(x);
+  return x / (Scalar(1) + exponential(Scalar(0) - x));
 }
 // silu(x) = x sigma(x)   =>   silu'(x) = sigma(x) (1 + x (1 - sigma(x)))
 template <class Scalar>

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
@@ -41,33 +42,50 @@ struct ShortConvGradients {
 
 namespace detail {
 
-// A job has the channels [begin, begin + count).
-inline constexpr Index conv_channels = 128;          // forward: of one sequence
-inline constexpr Index conv_backward_channels = 64;  // backward: of all sequences, so that sums over rows have one order
+// A job of forward has some rows of one sequence and some channels: whole rows where they are not very wide, so that memory
+// is read as it lies. One of backward has some channels of all sequences, so that sums over rows have one order.
+inline constexpr Index conv_rows = 64;
+inline constexpr Index conv_channels = 1024;
+inline constexpr Index conv_backward_channels = 64;
 
-// The k rows x_{t-k+1} ... x_t of some channels of one sequence; rows before its first are those of `history`.
+// Computed together, so that they share the loads of the taps and need not wait for each other's exponentials.
+inline constexpr Index conv_rows_at_once = 4;
+
+// Stands for a row that is absent.
 template <class Scalar>
-void conv_window(const Scalar** window, Index k, Index t, const Scalar* x, Index x_row, const Scalar* history,
-                 Index history_row) {
-  for (Index j = 0; j < k; ++j) {
-    const Index row = t - k + 1 + j;
+inline constexpr Scalar conv_zeros[conv_channels] = {};
+
+// The `count` rows from row `first` on of some channels of one sequence; rows before its first are those of `history`.
+template <class Scalar>
+void conv_window(const Scalar** window, Index count, Index k, Index first, const Scalar* x, Index x_row,
+                 const Scalar* history, Index history_row) {
+  for (Index j = 0; j < count; ++j) {
+    const Index row = first + j;
     window[j] = row >= 0 ? x + row * x_row : history + (row + k - 1) * history_row;
   }
 }
 
-// out = f(bias + sum_j weight_j window_j), f of Lanes
-template <class Scalar, class F>
-void conv_row(Scalar* out, F&& f, const Scalar* bias, const Scalar* weight, Index weight_row, const Scalar* const* window,
-              Index k, Index n) {
-  const auto u = [&](auto&& load) {
-    auto sum = load(bias);
-    for (Index j = 0; j < k; ++j) sum = multiply_add(load(weight + j * weight_row), load(window[j]), sum);
-    return sum;
-  };
+// out_r = f(bias + sum_j weight_j window_{r+j}) for each row r, f of Lanes
+template <Index... r, class Scalar, class F>
+void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row, F&& f, const Scalar* bias,
+                  const Scalar* weight, Index weight_row, const Scalar* const* window, Index k, Index n) {
+  using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
+  const auto packet = [&](auto&& load, auto&& store) {
+    const Packet start = load(bias);
+    Packet u[] = {(void(r), start)...};
+    for (Index j = 0; j < k; ++j) {
+      const Packet weight_j = load(weight + j * weight_row);
+      ((u[r] = multiply_add(weight_j, load(window[r + j]), u[r])), ...);
+    }
+    (store(out + r * out_row, f(u[r])), ...);
+  };
   Index i = 0;
-  for (; i + width <= n; i += width) f(u([&](const Scalar* from) { return Lanes<Scalar>::load(from + i); })).store(out + i);
-  if (i < n) store_first(out + i, f(u([&](const Scalar* from) { return load_first(from + i, n - i); })), n - i);
+  for (; i + width <= n; i += width)
+    packet([i](const Scalar* from) { return Packet::load(from + i); }, [i](Scalar* to, Packet y) { y.store(to + i); });
+  if (i < n)
+    packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
+           [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
 }
 
 }  // namespace detail
@@ -78,29 +96,38 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
                 MutableView<Scalar> y, Workers& workers) {
   HEED_DEBUG_CHECK(in.weight.rows() >= 1 && in.weight.cols() == in.x.cols() && in.bias.cols() == in.x.cols());
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && y.rows() == in.x.rows() && y.cols() == in.x.cols());
-  const Index C = in.x.cols(), k = in.weight.rows();
-  const Index blocks = (C + detail::conv_channels - 1) / detail::conv_channels;
-  workers.run(rows.sequences() * blocks, [&](Index job, Arena& scratch) {
-    const Index sequence = job / blocks, channel = job % blocks * detail::conv_channels;
-    const Index n = (std::min)(detail::conv_channels, C - channel);
-    const Index first = rows.begin(sequence), T = rows.rows(sequence), x_row = in.x.outerStride();
+  const Index C = in.x.cols(), k = in.weight.rows(), x_row = in.x.outerStride();
+  const Index at_once = (std::max)(detail::conv_rows, k - 1);  // so that only the first rows of a sequence read history
+  const Index strips = (C + detail::conv_channels - 1) / detail::conv_channels;
+  Index longest = 1;
+  for (Index sequence = 0; sequence < rows.sequences(); ++sequence) longest = (std::max)(longest, rows.rows(sequence));
+  const Index blocks = (longest + at_once - 1) / at_once;
+  workers.run(rows.sequences() * blocks * strips, [&](Index job, Arena& scratch) {
+    const Index sequence = job / (blocks * strips), begin = job / strips % blocks * at_once;
+    const Index channel = job % strips * detail::conv_channels, n = (std::min)(detail::conv_channels, C - channel);
+    const Index first = rows.begin(sequence), T = rows.rows(sequence), end = (std::min)(T, begin + at_once);
+    if (begin > 0 && begin >= T) return;
     const Scalar* x = T > 0 ? in.x.data() + first * x_row + channel : nullptr;
     const Scalar* before = history.before.entries != nullptr ? history.before.at(sequence, 0) : nullptr;
     Scalar* after = history.after.entries != nullptr ? history.after.at(sequence, 0) : nullptr;
     const Index before_row = before != nullptr ? C : 0;  // absent: one row of zeros stands for all
-    before = before != nullptr ? before + channel : scratch.take_zeroed<Scalar>(n);
+    before = before != nullptr ? before + channel : detail::conv_zeros<Scalar>;
 
-    const Scalar** window = scratch.take<const Scalar*>(k);
-    for (Index t = 0; t < T; ++t) {
-      detail::conv_window(window, k, t, x, x_row, before, before_row);
-      detail::conv_row(
-          y.data() + (first + t) * y.outerStride() + channel, [](auto u) { return F::of(u); }, in.bias.data() + channel,
-          in.weight.data() + channel, in.weight.outerStride(), window, k, n);
-    }
+    const Scalar** window = scratch.take<const Scalar*>(k - 1 + detail::conv_rows_at_once);
+    const auto compute = [&](auto r, Index t) {
+      detail::conv_window(window, k - 1 + Index(r.size()), k, t - k + 1, x, x_row, before, before_row);
+      detail::conv_rows_of(
+          r, y.data() + (first + t) * y.outerStride() + channel, y.outerStride(), [](auto u) { return F::of(u); },
+          in.bias.data() + channel, in.weight.data() + channel, in.weight.outerStride(), window, k, n);
+    };
+    Index t = begin;
+    for (; t + detail::conv_rows_at_once <= end; t += detail::conv_rows_at_once)
+      compute(std::make_integer_sequence<Index, detail::conv_rows_at_once>(), t);
+    for (; t < end; ++t) compute(std::make_integer_sequence<Index, 1>(), t);
 
     // Row i becomes x_{T-k+1+i}; where that is older than the new rows it is row i + T of `before`. Upwards, so that
     // `after` may be `before`.
-    if (after == nullptr) return;
+    if (after == nullptr || begin > 0) return;
     for (Index i = 0; i < k - 1; ++i) {
       const Index row = T - k + 1 + i;
       const Scalar* from = row >= 0 ? x + row * x_row : before + (i + T) * before_row;
@@ -120,7 +147,6 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
   workers.run(blocks, [&](Index job, Arena& scratch) {
     const Index channel = job * detail::conv_backward_channels, n = (std::min)(detail::conv_backward_channels, C - channel);
     const Scalar* weight = in.weight.data() + channel;
-    const Scalar* zeros = scratch.take_zeroed<Scalar>(n);
     const Scalar** window = scratch.take<const Scalar*>(k);
     Scalar* u = scratch.take<Scalar>(n);
     Scalar* d_u = scratch.take<Scalar>(k * n);  // [k x n]: d_u_t in row t mod k
@@ -133,9 +159,10 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
       const Scalar* x = in.x.data() + first * in.x.outerStride() + channel;
       for (Index t = T - 1; t >= 0; --t) {
         // y_t = f(u_t)   =>   d_u_t = d_y_t f'(u_t)
-        detail::conv_window(window, k, t, x, in.x.outerStride(), zeros, Index(0));
-        detail::conv_row(
-            u, [](auto u_c) { return u_c; }, in.bias.data() + channel, weight, in.weight.outerStride(), window, k, n);
+        detail::conv_window(window, k, k, t - k + 1, x, in.x.outerStride(), detail::conv_zeros<Scalar>, Index(0));
+        detail::conv_rows_of(
+            std::make_integer_sequence<Index, 1>(), u, n, [](auto u_c) { return u_c; }, in.bias.data() + channel, weight,
+            in.weight.outerStride(), window, k, n);
         Scalar* d_u_t = d_u + t % k * n;
         detail::transform(n, d_u_t, d_f, d_y.data() + (first + t) * d_y.outerStride() + channel, u);
 
