@@ -55,6 +55,21 @@ TYPED_TEST(TimeStep, IsTheSoftplusKeptWithinTheLimits) {
   }
 }
 
+TYPED_TEST(TimeStep, IsExactToAFewRoundingsOfItselfNearZeroAndInTheTails) {
+  using S = TypeParam;
+  using W = Wide<S>;
+  const Index n = 4001;
+  Matrix<S> raw(1, n), dt(1, n);
+  for (Index i = 0; i < n; ++i) raw(0, i) = S(i - n / 2) * S(86) / S(n / 2);
+  const Matrix<S> bias = Matrix<S>::Zero(1, n);
+  Workers workers;
+  time_step(view_of(raw), view_of(bias), mutable_view_of(dt), workers);
+  for (Index i = 0; i < n; ++i) {
+    const W exact = reference::softplus(W(raw(0, i)));
+    EXPECT_LE(std::abs(W(dt(0, i)) - exact), W(operations) * W(std::numeric_limits<S>::epsilon()) * exact) << raw(0, i);
+  }
+}
+
 TYPED_TEST(TimeStep, KeepsNaNAndIsFiniteForAnyFiniteInput) {
   using S = TypeParam;
   Matrix<S> raw(1, 3), dt(1, 3);

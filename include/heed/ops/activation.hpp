@@ -46,19 +46,24 @@ Lanes<Scalar> silu_derivative(Lanes<Scalar> x) {
   return sigma * (Scalar(1) + x * (Scalar(1) - sigma));
 }
 
-/// log(1 + x) for x >= 0, exact to rounding near zero too.
+/// log(1 + x) for 0 <= x <= 1, exact to rounding near zero too.
+///   log(1 + x) = 2 atanh(s) = 2 s + s z P(z),   s = x / (2 + x) <= 1/3,  z = s^2
+/// The coefficients are those of P / 2, fitted on z <= 1/9: to 5e-9 in float, to 2e-18 in double.
 template <class Scalar>
 Lanes<Scalar> log_one_plus(Lanes<Scalar> x) {
-  if constexpr (Eigen::internal::packet_traits<Scalar>::HasLog) {
-    // With u = 1 + x rounded, log(u) x / (u - 1) repairs what the rounding lost (Kahan).
-    const Lanes<Scalar> zero = Lanes<Scalar>::all(Scalar(0));
-    const Lanes<Scalar> u = Scalar(1) + x;
-    const Lanes<Scalar> above_one = u - Lanes<Scalar>::all(Scalar(1));
-    const Lanes<Scalar> repaired = x * (Lanes<Scalar>{Eigen::internal::plog(u.raw)} / above_one);
-    return {Eigen::internal::pselect(Eigen::internal::pcmp_eq(above_one.raw, zero.raw), x.raw, repaired.raw)};
-  } else {
-    return by_lane(x, [](Scalar lane) { return std::log1p(lane); });
-  }
+  const auto constant = [](double value) { return Lanes<Scalar>::all(static_cast<Scalar>(value)); };
+  const Lanes<Scalar> s = x / (Scalar(2) + x), z = s * s;
+  const auto horner = [&](std::initializer_list<double> coefficients) {
+    Lanes<Scalar> sum = constant(0);
+    for (const double c : coefficients) sum = multiply_add(sum, z, constant(2 * c));
+    return sum;
+  };
+  const Lanes<Scalar> p =
+      sizeof(Scalar) == 4 ? horner({0.14005994889764609, 0.14000902299949029, 0.20010763643255433, 0.33333208142340779})
+                          : horner({0.085048750933469137, 0.041724874873087541, 0.060524720584746004, 0.066505607380605975,
+                                    0.076932741928109392, 0.090908722396916271, 0.11111111976819209, 0.14285714274059062,
+                                    0.20000000000077558, 0.33333333333333155});
+  return multiply_add(s * z, p, s + s);
 }
 
 /// log(1 + e^x), finite for any finite x: max(x, 0) + log(1 + e^-|x|)
