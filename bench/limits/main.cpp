@@ -119,7 +119,7 @@ int run(const Options& options) {
   Run run(options);
   const Results& results = run.all();
   if (!options.json.empty()) bench::write_file(options.json, json_text(results));
-  if (!options.page.empty()) write_tables(options.page, results, options.commit);
+  if (!options.page.empty()) write_tables(options.page, results, options.benchmarks, options.commit);
   if (!options.check)
     std::printf("%s\n%s\n%s\n", bench::aligned(machine_cells_of(results)).c_str(),
                 bench::aligned(cells_of(results)).c_str(), origin(options.commit).c_str());

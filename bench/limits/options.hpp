@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -13,9 +14,10 @@ namespace limits {
 struct Options {
   bool limits = false;
   bool check = false;
-  std::string json;  // a file, or empty
-  std::string page;  // a file, or empty
-  std::string rows;  // part of the workload's name
+  std::string json;                     // a file, or empty
+  std::string page;                     // a file, or empty
+  std::vector<std::string> benchmarks;  // files that Google Benchmark wrote
+  std::string rows;                     // part of the workload's name
   int threads = static_cast<int>((std::max)(1u, std::thread::hardware_concurrency()));
   std::string commit = "unknown";
 };
@@ -33,7 +35,8 @@ inline std::optional<int> parse(int argc, char** argv, Options& options) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_flag("--check", options.check, "small sizes: all results are checked, no time means anything");
-  app.add_option("--page", options.page)->group("");      // scripts/bench says it
+  app.add_option("--page", options.page)->group("");  // scripts/bench says it
+  app.add_option("--benchmarks", options.benchmarks)->group("");
   app.add_option("--commit", options.commit)->group("");  // and this
   try {
     app.parse(argc, argv);
