@@ -16,6 +16,10 @@ if(TARGET heed_io)
   install_target(heed_io heedIoTargets)
 endif()
 
+# heed::compiled is compiled by whoever asks for it: its sources are the same on every machine.
+install(FILES ${PROJECT_SOURCE_DIR}/cmake/compiled.cmake DESTINATION ${destination}/compiled/cmake)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/compiled DESTINATION ${destination}/compiled/src)
+
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/heedConfig.cmake.in heedConfig.cmake
   INSTALL_DESTINATION ${destination})
 write_basic_package_version_file(heedConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)

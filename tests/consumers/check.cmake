@@ -13,7 +13,7 @@ file(MAKE_DIRECTORY ${WORK})
 
 string(REPLACE "|" ";" EIGEN "${EIGEN}")
 set(found -DEigen3_DIR=${Eigen3_DIR})
-if(KIND MATCHES "^(find_package|find_package_core|eigen5|pkg_config|refused)$")
+if(KIND MATCHES "^(find_package|find_package_core|compiled|eigen5|pkg_config|refused)$")
   run(${CMAKE_COMMAND} --install ${HEED_BINARY} --prefix ${WORK}/prefix)
   list(APPEND found -DCMAKE_PREFIX_PATH=${WORK}/prefix)
 endif()

@@ -17,5 +17,8 @@ int main() {
 #if defined(WITH_THREADS)
   if (heed::Pool(2).workers() != 2) return 1;
 #endif
+#if defined(HEED_COMPILED)
+  if (!heed::compiled::best().runs_here()) return 1;
+#endif
   return std::abs(y(0, 0) - 2.0f) < 1e-6f && std::abs(y(0, 3) - 5.0f) < 1e-6f ? 0 : 1;
 }

@@ -1,7 +1,8 @@
 // The inline namespace that keeps differently compiled copies of heed apart in one program.
 //
 // Everything that changes the body of an inline function is part of its name: the version, the instruction set, whether
-// debug checks run and whether errors are exceptions. The linker then never mixes two of them.
+// kernels are those of heed::compiled, whether debug checks run and whether errors are exceptions. The linker then never
+// mixes two of them.
 #pragma once
 
 #include "../version.hpp"
@@ -41,8 +42,17 @@
 #define HEED_ABI_ERRORS failing
 #endif
 
-#define HEED_ABI_PASTE_(major, minor, isa, checks, errors) v##major##_##minor##_##isa##_##checks##_##errors
-#define HEED_ABI_PASTE(major, minor, isa, checks, errors) HEED_ABI_PASTE_(major, minor, isa, checks, errors)
-#define HEED_ABI HEED_ABI_PASTE(HEED_VERSION_MAJOR, HEED_VERSION_MINOR, HEED_ABI_ISA, HEED_ABI_CHECKS, HEED_ABI_ERRORS)
+#if defined(HEED_COMPILED)
+#define HEED_ABI_KERNELS compiled
+#else
+#define HEED_ABI_KERNELS inlined
+#endif
+
+#define HEED_ABI_PASTE_(major, minor, isa, kernels, checks, errors) \
+  v##major##_##minor##_##isa##_##kernels##_##checks##_##errors
+#define HEED_ABI_PASTE(major, minor, isa, kernels, checks, errors) \
+  HEED_ABI_PASTE_(major, minor, isa, kernels, checks, errors)
+#define HEED_ABI \
+  HEED_ABI_PASTE(HEED_VERSION_MAJOR, HEED_VERSION_MINOR, HEED_ABI_ISA, HEED_ABI_KERNELS, HEED_ABI_CHECKS, HEED_ABI_ERRORS)
 
 namespace heed::inline HEED_ABI {}

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "../compiled/kernels.hpp"
 #include "../core/weight.hpp"
 #include "../core/workers.hpp"
 #include "product.hpp"
@@ -170,6 +171,10 @@ void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, NarrowStrided 
 /// C [M x N] += A [M x K] B [K x N]
 template <class Scalar, class B>
 void multiply(MutableView<Scalar> c, Strided<Scalar> a, B b, Index K, Workers& workers) {
+  if constexpr (is_compiled<Scalar>)
+    return run_compiled<Scalar>(
+        std::is_same_v<B, NarrowStrided> ? compiled::Operation::multiply_narrow : compiled::Operation::multiply, c, a, b, K,
+        workers);
   const Index M = c.rows(), N = c.cols();
   if (M == 0 || N == 0 || K == 0) return;
   const bool in_place = M < few_rows || (K < few_rows && b.col == 1);

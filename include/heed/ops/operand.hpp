@@ -10,6 +10,7 @@
 // with a zero gradient. Neither keys nor values that a row does not see can reach it, not even as NaN.
 #pragma once
 
+#include "../compiled/kernels.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
 #include "kernels/attend_backward.hpp"
@@ -97,6 +98,8 @@ bool has_bias_gradient(const Computed<Scalar>& a) {
 template <class Scalar>
 void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o,
             Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::attend, a, v, rows, o, workers);
   using namespace detail;
   if (v.heads == 0 || v.sequences == 0) return;
   const Index heads = a.log_sum_exp.cols() / v.heads;  // of a group
@@ -164,6 +167,8 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
 template <class Scalar>
 void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> o,
                      View<Scalar> d_o, MutableView<Scalar> d_q, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::attend_backward, a, v, rows, o, d_o, d_q, workers);
   using namespace detail;
   if (v.heads == 0 || v.sequences == 0) return;
   const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
@@ -205,6 +210,8 @@ void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, D
 ///   o   [T x H*E_v]
 template <class Scalar>
 void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, MutableView<Scalar> o, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::attend_given, a, v, rows, o, workers);
   using namespace detail;
   if (v.heads == 0 || v.sequences == 0) return;
   const Index heads = a.probabilities.heads / v.heads;  // of a group
@@ -258,6 +265,8 @@ void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows
 template <class Scalar>
 void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows, View<Scalar> d_o,
                      Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::attend_given_backward, a, v, rows, d_o, workers);
   using namespace detail;
   if (v.heads == 0) return;
   const Index heads = a.probabilities.heads / v.heads;
@@ -279,6 +288,9 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
 template <class Scalar>
 std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
                                  Index value_width, Precision precision = Precision::full) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar, std::size_t>(compiled::Operation::attend_scratch_bytes, sequences, rows, keys,
+                                                     heads, kv_heads, key_width, value_width, precision);
   using namespace detail;
   if (kv_heads == 0) return 0;
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 
+#include "../compiled/kernels.hpp"
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
@@ -72,6 +73,8 @@ inline Index selective_scan_partials(Index C, Index groups) {
 /// never grow.
 template <class Scalar>
 std::size_t selective_scan_job_bytes(Index rows, Index chunk, Index C, Index N) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar, std::size_t>(compiled::Operation::selective_scan_job_bytes, rows, chunk, C, N);
   const auto bytes = [](Index elements) { return Arena::bytes_of<Scalar>(elements); };
   const Index Q = (std::min)(rows, chunk), w = detail::whole_lanes<Scalar>((std::min)(C, detail::scan_channels));
   const std::size_t forward = 3 * bytes((std::min)(rows, detail::scan_tile_rows) * w) + 2 * bytes(N * w);
@@ -119,6 +122,8 @@ ScanBlock<Scalar> scan_block_of(const SelectiveScanInputs<Scalar>& in, const Sca
 template <class Scalar>
 void selective_scan(const SelectiveScanInputs<Scalar>& in, Division rows, const SelectiveScanStates<Scalar>& states,
                     MutableView<Scalar> y, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::selective_scan, in, rows, states, y, workers);
   const Index C = in.channels();
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && y.rows() == in.x.rows() && y.cols() == C && in.chunk >= 1);
   HEED_DEBUG_CHECK(in.groups >= 1 && C % in.groups == 0 && in.a.cols() == C && in.dt.cols() == C && in.d.cols() == C);
@@ -143,6 +148,9 @@ void selective_scan(const SelectiveScanInputs<Scalar>& in, Division rows, const 
 template <class Scalar>
 void selective_scan_backward(const SelectiveScanInputs<Scalar>& in, Division rows, HeadTable<Scalar*> kept,
                              View<Scalar> d_y, SelectiveScanGradients<Scalar> d, Arena& scratch, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::selective_scan_backward, in, rows, kept, d_y, d, scratch,
+                                        workers);
   const Index C = in.channels(), N = in.state_width(), T = in.x.rows();
   HEED_DEBUG_CHECK(rows.rows() == T && d_y.rows() == T && d_y.cols() == C && in.chunk >= 1 && C % in.groups == 0);
   const Arena::Scope scope(scratch);

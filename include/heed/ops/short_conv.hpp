@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "../compiled/kernels.hpp"
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
@@ -94,6 +95,8 @@ void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row
 template <Activation F = Silu, class Scalar>
 void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortConvHistory<Scalar>& history,
                 MutableView<Scalar> y, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar> && std::is_same_v<F, Silu>)
+    return detail::run_compiled<Scalar>(compiled::Operation::short_conv, in, rows, history, y, workers);
   HEED_DEBUG_CHECK(in.weight.rows() >= 1 && in.weight.cols() == in.x.cols() && in.bias.cols() == in.x.cols());
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && y.rows() == in.x.rows() && y.cols() == in.x.cols());
   const Index C = in.x.cols(), k = in.weight.rows(), x_row = in.x.outerStride();
@@ -141,6 +144,8 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
 template <Activation F = Silu, class Scalar>
 void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<Scalar> d_y, ShortConvGradients<Scalar> d,
                          Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar> && std::is_same_v<F, Silu>)
+    return detail::run_compiled<Scalar>(compiled::Operation::short_conv_backward, in, rows, d_y, d, workers);
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && d_y.rows() == in.x.rows() && d_y.cols() == in.x.cols());
   const Index C = in.x.cols(), k = in.weight.rows();
   const Index blocks = (C + detail::conv_backward_channels - 1) / detail::conv_backward_channels;

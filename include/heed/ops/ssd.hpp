@@ -14,6 +14,7 @@
 
 #include <algorithm>
 
+#include "../compiled/kernels.hpp"
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
@@ -69,6 +70,8 @@ inline Index ssd_kept_states(Index rows, Index chunk) {
 /// never grow.
 template <class Scalar>
 std::size_t ssd_job_bytes(Index rows, Index chunk, Index P, Index N) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar, std::size_t>(compiled::Operation::ssd_job_bytes, rows, chunk, P, N);
   return detail::SsdChunkBackwardScratch<Scalar>::bytes((std::min)(rows, chunk), P, N) +
          std::size_t(detail::ssd_heads_together) * Arena::bytes_of<Scalar>(N * P);
 }
@@ -112,6 +115,8 @@ inline Index ssd_backward_per_row(Index heads, Index groups, Index N) {
 template <class Scalar>
 void ssd(const SsdInputs<Scalar>& in, Division rows, const SsdStates<Scalar>& states, MutableView<Scalar> y,
          Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::ssd, in, rows, states, y, workers);
   const Index H = in.heads(), P = in.head_width(), N = in.state_width(), blocks = detail::SsdHeads::blocks(H);
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && y.rows() == in.x.rows() && y.cols() == in.x.cols() && in.chunk >= 1);
   HEED_DEBUG_CHECK(in.x.cols() == H * P && in.b.cols() == in.groups * N && in.c.cols() == in.b.cols());
@@ -171,6 +176,8 @@ void ssd(const SsdInputs<Scalar>& in, Division rows, const SsdStates<Scalar>& st
 template <class Scalar>
 void ssd_backward(const SsdInputs<Scalar>& in, Division rows, HeadTable<Scalar*> kept, View<Scalar> d_y,
                   SsdGradients<Scalar> d, Arena& scratch, Workers& workers) {
+  if constexpr (detail::is_compiled<Scalar>)
+    return detail::run_compiled<Scalar>(compiled::Operation::ssd_backward, in, rows, kept, d_y, d, scratch, workers);
   const Index H = in.heads(), P = in.head_width(), N = in.state_width(), T = in.x.rows(), B = rows.sequences();
   const Index skip = in.skip_width(), blocks = detail::SsdHeads::blocks(H);
   HEED_DEBUG_CHECK(rows.rows() == T && d_y.rows() == T && d_y.cols() == in.x.cols() && in.chunk >= 1);

@@ -1,0 +1,5 @@
+#pragma once
+
+#include "model_errors.hpp"
+
+ModelErrors inlined_errors();
