@@ -16,15 +16,17 @@
 #include "../compiled/kernels.hpp"
 #include "../core/weight.hpp"
 #include "../core/workers.hpp"
+#include "kernels/few_rows.hpp"
 #include "product.hpp"
 #include "transpose.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
-inline constexpr Index packed_rows = 128;                  // of C in one job
-inline constexpr Index packed_columns = 128;               // of C in one job
+inline constexpr Index packed_side = 128;                  // rows and columns of C in one job
+inline constexpr Index large_packed_side = 256;            // the same, where there are 8 jobs even so
 inline constexpr Index few_rows = 16;                      // fewer do not repay packing
 inline constexpr Index few_rows_columns = 512;             // of C in one job
+inline constexpr Index large_few_rows_columns = 1024;      // the same, where there are 4 jobs even so
 inline constexpr Index few_rows_depth = 16;                // rows of B that are read side by side
 inline constexpr Index few_columns = 4;                    // columns of a B in 16 bits that are widened for a dot product
 inline constexpr Index one_job_products = Index(1) << 16;  // below this many multiply-adds there is one job
@@ -112,21 +114,19 @@ void pack(Scalar* to, NarrowStrided b, Index K, Index N, Index strip) {
   }
 }
 
-/// C [M x N] += A [M x K] B [K x N], where B is copied in strips, and A too unless its rows are contiguous.
+/// C [M x N] += A [M x K] B [K x N], where B is copied in strips, and A too, so that its rows touch: rows of a matrix whose
+/// width is a power of two would drive each other from the first cache.
 template <class Scalar, class B>
 void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, B b, Index M, Index N, Index K, Arena& scratch) {
   constexpr Index strip = strip_columns<Scalar>;
   const Index depth = (std::min)(K, packed_depth<Scalar>);
   Scalar* b_strips = scratch.take<Scalar>(depth * N);
-  Scalar* a_rows = scratch.take<Scalar>(a.col == 1 ? 0 : M * depth);  // [M x depth]
+  Scalar* a_rows = scratch.take<Scalar>(M * depth);  // [M x depth]
   for (Index k = 0; k < K; k += depth) {
     const Index depth_k = (std::min)(depth, K - k);
     pack(b_strips, b.from(k, 0), depth_k, N, strip);
-    Strided<Scalar> a_k = a.from(0, k);
-    if (a.col != 1) {
-      pack(a_rows, a_k, M, depth_k, depth_k);
-      a_k = {a_rows, depth_k, 1};
-    }
+    pack(a_rows, a.from(0, k), M, depth_k, depth_k);
+    const Strided<Scalar> a_k{a_rows, depth_k, 1};
     for (Index j = 0; j < N; j += strip) {
       const Index columns = (std::min)(strip, N - j);
       accumulate(c + j, c_row, a_k, b_strips + j * depth_k, columns, M, columns, depth_k);
@@ -136,14 +136,15 @@ void multiply_packed(Scalar* c, Index c_row, Strided<Scalar> a, B b, Index M, In
 
 /// The same without a copy, for few rows or few terms.
 template <class Scalar>
-void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K, Arena&) {
+void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar> b, Index M, Index N, Index K,
+                       Arena& scratch) {
   if (b.col != 1) {
     HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
     accumulate_dots(c, c_row, a.data, a.row, b.data, b.col, M, N, K);
     return;
   }
-  for (Index k = 0; k < K; k += few_rows_depth)
-    accumulate(c, c_row, a.from(0, k), b.data + k * b.row, b.row, M, N, (std::min)(few_rows_depth, K - k));
+  if (M < few_rows) return multiply_few_rows(c, c_row, a, PlainRows<Scalar>{b.data, b.row}, M, N, K, scratch);
+  accumulate(c, c_row, a, b.data, b.row, M, N, K);
 }
 
 /// The same for weights in 16 bits: as many of them are widened at once as are read together.
@@ -160,12 +161,24 @@ void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, NarrowStrided 
     }
     return;
   }
+  if constexpr (widens_in_lanes<Scalar>) {
+    if (M < few_rows) {
+      if (b.storage == Storage::bfloat16)
+        return multiply_few_rows(c, c_row, a, BfloatRows<Scalar>{b.data, b.row}, M, N, K, scratch);
+      return multiply_few_rows(c, c_row, a, HalfRows<Scalar>{b.data, b.row}, M, N, K, scratch);
+    }
+  }
   Scalar* rows = scratch.take<Scalar>((std::min)(few_rows_depth, K) * N);  // [few_rows_depth x N]
   for (Index k = 0; k < K; k += few_rows_depth) {
     const Index depth = (std::min)(few_rows_depth, K - k);
     for (Index i = 0; i < depth; ++i) widen(b.storage, b.data + (k + i) * b.row, N, rows + i * N);
     accumulate(c, c_row, a.from(0, k), rows, N, M, N, depth);
   }
+}
+
+/// The parts of that size that cover n.
+inline Index parts(Index n, Index size) {
+  return (n + size - 1) / size;
 }
 
 /// C [M x N] += A [M x K] B [K x N]
@@ -179,10 +192,12 @@ void multiply(MutableView<Scalar> c, Strided<Scalar> a, B b, Index K, Workers& w
   if (M == 0 || N == 0 || K == 0) return;
   const bool in_place = M < few_rows || (K < few_rows && b.col == 1);
   const bool one_job = M * N * K < one_job_products;
-  const Index rows = one_job ? M : packed_rows;
-  const Index columns = one_job ? N : in_place ? few_rows_columns : packed_columns;
-  const Index panels = (N + columns - 1) / columns;
-  const Index blocks = (M + rows - 1) / rows;
+  const bool is_large =
+      in_place ? parts(N, large_few_rows_columns) >= 4 : parts(M, large_packed_side) * parts(N, large_packed_side) >= 8;
+  const Index side = is_large ? large_packed_side : packed_side;
+  const Index rows = one_job ? M : side;
+  const Index columns = one_job ? N : !in_place ? side : is_large ? large_few_rows_columns : few_rows_columns;
+  const Index panels = parts(N, columns), blocks = parts(M, rows);
   Scalar* c_data = c.data();
   const Index c_row = c.outerStride();
   workers.run(blocks * panels, [=](Index job, Arena& scratch) {

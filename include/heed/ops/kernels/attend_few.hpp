@@ -15,6 +15,19 @@
 
 namespace heed::inline HEED_ABI::detail {
 
+/// f(rows): rows [keys] of x as they are stored, or, where lanes cannot widen, widened into buffer [keys x width].
+template <class Scalar, class F>
+void with_stored(const HeadRows<Scalar>& x, Interval keys, [[maybe_unused]] Scalar* buffer, F&& f) {
+  if (x.storage == Storage::arithmetic) return f(PlainRows<Scalar>{x.data + keys.begin * x.stride, x.stride});
+  if constexpr (widens_in_lanes<Scalar>) {
+    if (x.storage == Storage::bfloat16) return f(BfloatRows<Scalar>{x.narrow + keys.begin * x.stride, x.stride});
+    f(HalfRows<Scalar>{x.narrow + keys.begin * x.stride, x.stride});
+  } else {
+    const Strided<Scalar> rows = rows_in(x, keys, buffer);
+    f(PlainRows<Scalar>{rows.data, rows.row});
+  }
+}
+
 /// At least half of a packet's lanes would idle.
 template <class Scalar>
 constexpr bool are_few(Index stacked_rows) {

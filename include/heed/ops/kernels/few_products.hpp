@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../product.hpp"
 #include "stored_rows.hpp"
 #include "sums_avx512.hpp"
 

@@ -12,8 +12,9 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
-#include "../../core/head_table.hpp"
 #include "../lanes.hpp"
 #include "halves_avx512.hpp"
 
@@ -130,19 +131,6 @@ auto load_last(const typename Rows::Element* from, Index n) {
   typename Rows::Element padded[std::size_t(load_width<Rows>)] = {};
   for (Index i = 0; i < n; ++i) padded[i] = from[i];
   return Rows::load(padded);
-}
-
-/// f(rows): rows [keys] of x as they are stored, or, where lanes cannot widen, widened into buffer [keys x width].
-template <class Scalar, class F>
-void with_stored(const HeadRows<Scalar>& x, Interval keys, [[maybe_unused]] Scalar* buffer, F&& f) {
-  if (x.storage == Storage::arithmetic) return f(PlainRows<Scalar>{x.data + keys.begin * x.stride, x.stride});
-  if constexpr (widens_in_lanes<Scalar>) {
-    if (x.storage == Storage::bfloat16) return f(BfloatRows<Scalar>{x.narrow + keys.begin * x.stride, x.stride});
-    f(HalfRows<Scalar>{x.narrow + keys.begin * x.stride, x.stride});
-  } else {
-    const Strided<Scalar> rows = rows_in(x, keys, buffer);
-    f(PlainRows<Scalar>{rows.data, rows.row});
-  }
 }
 
 }  // namespace heed::inline HEED_ABI::detail
