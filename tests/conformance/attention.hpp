@@ -147,7 +147,7 @@ HeadTable<Probabilities<Scalar>> make_probabilities(const AttentionCase& a, cons
   for (Index b = 0; b < a.q.sequences; ++b)
     for (Index h = 0; h < a.q.heads; ++h) {
       const std::size_t sequence = static_cast<std::size_t>(b);
-      table.at(b, h) = Probabilities<Scalar>::make(arena, a.q.rows, a.lengths[sequence], a.mask, a.offsets[sequence], false,
+      table.at(b, h) = Probabilities<Scalar>::make(arena, {a.q.rows, a.lengths[sequence], a.mask, a.offsets[sequence]},
                                                    bias.heads > 0 ? bias.at(b, h) : ScoreBias<Scalar>{});
     }
   return table;

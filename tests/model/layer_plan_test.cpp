@@ -34,7 +34,8 @@ TEST(LayerPlan, WantsTheHeadsThatAreRead) {
   EXPECT_EQ(wanted(all, 1, "scores"), (std::vector{0, 0, 0, 0}));
   EXPECT_EQ(wanted(all, 3, "scores"), (std::vector{0, 0, 0, 0}));
   EXPECT_EQ(all.wanted_scores, 4);
-  EXPECT_EQ(all.score_bytes_per_pair(), 16);
+  EXPECT_EQ(all.score_bytes_per_pair(Storage::arithmetic), 16);
+  EXPECT_EQ(all.score_bytes_per_pair(Storage::bfloat16), 8);
 }
 
 // The reusing mixer reads from head 0 of the layer below on: its freshest heads.

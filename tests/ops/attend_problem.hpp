@@ -45,6 +45,7 @@ struct Case {
   bool added = false, shown = false;  // biases, and hidden pairs beside the mask
   Index offset = 0;                   // added to S - T
   Storage storage = Storage::arithmetic;
+  Storage kept = Storage::arithmetic;  // of probabilities
 
   friend std::ostream& operator<<(std::ostream& out, const Case& c) {
     out << "H " << c.heads << " G " << c.kv_heads << " E " << c.width << " E_v " << c.value_width << " left " << c.mask.left
@@ -151,10 +152,21 @@ struct Problem {
         k_heads.at(b, g) = entry(k, d_k, c.width, k_narrow);
         v_heads.at(b, g) = entry(v, d_v, c.value_width, v_narrow);
       }
-      for (Index h = 0; keep && h < c.heads; ++h)
-        kept.at(b, h) = Probabilities<Scalar>::make(arena, rows(b), keys(b), c.mask, offsets[std::size_t(b)], true,
-                                                    bias.heads > 0 ? bias.at(b, h) : ScoreBias<Scalar>{});
+      for (Index h = 0; keep && h < c.heads; ++h) kept.at(b, h) = made_kept(b, h);
     }
+  }
+
+  /// Not zero: attend has to write all of it.
+  Probabilities<Scalar> made_kept(Index b, Index h) {
+    const auto made =
+        Probabilities<Scalar>::reserve(arena, {rows(b), keys(b), c.mask, offsets[std::size_t(b)], c.kept, true},
+                                       bias.heads > 0 ? bias.at(b, h) : ScoreBias<Scalar>{});
+    const std::vector<Scalar> poison(16, std::numeric_limits<Scalar>::quiet_NaN());
+    made.for_each_panel(0, rows(b), [&](const auto& panel, Index, Index count) {
+      for (const heed::Interval part : panel.keys)
+        for (Index key = part.begin; key < part.end; ++key) made.write(panel, key, 0, count, poison.data());
+    });
+    return made;
   }
 
   /// x in 16 bits; x itself is rounded with it.

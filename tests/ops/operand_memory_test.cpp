@@ -93,4 +93,23 @@ TEST(OperandMemory, IsWhatWasPredicted) {
   }
 }
 
+TEST(OperandMemory, OfProbabilitiesKeptIn16BitsIsWhatWasPredicted) {
+  heed::Serial serial;
+  for (Case c : {Case{.heads = 2, .kv_heads = 2, .width = 8, .value_width = 8, .sequences = {{2, 1020}}},
+                 Case{.heads = 8, .kv_heads = 2, .width = 24, .value_width = 40, .sequences = {{100, 100}}},
+                 Case{.heads = 70, .kv_heads = 1, .width = 8, .value_width = 8, .sequences = {{2, 3000}, {0, 3}}},
+                 Case{.heads = 6, .kv_heads = 3, .width = 16, .value_width = 16, .sequences = {{1, 9000}, {30, 4000}}}}) {
+    c.kept = Storage::bfloat16;
+    Index rows = 0, keys = 0;
+    for (const Lengths& s : c.sequences) rows += s.rows, keys = std::max(keys, s.keys);
+    Problem<double> p(c, true);
+    Workers workers(&serial, heed::attend_scratch_bytes<double>(Index(c.sequences.size()), rows, keys, c.heads, c.kv_heads,
+                                                                c.width, c.value_width) +
+                                 heed::kept_scratch_bytes<double>(rows, keys, c.heads, c.kv_heads));
+    p.forward(workers);
+    heed::attend(heed::Given<double>{p.kept}, p.v_heads, p.sequences, heed::mutable_view_of(p.o), workers);
+    EXPECT_EQ(workers.blocks(), 1u) << c;
+  }
+}
+
 }  // namespace

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "sequences.hpp"
+#include "storage.hpp"
 #include "timeline.hpp"
 #include "workers.hpp"
 
@@ -22,6 +23,7 @@ struct Pass {
   Arena& kept;     // what layers above or backward read: lives as long as the call, or the tape
   Arena& scratch;  // what one layer needs: given back when the layer is done
   Workers& workers;
+  Storage scores = Storage::arithmetic;  // of probabilities kept for layers above, at inference
   std::size_t number = 0;  // which call of its workspace this is: backward has to follow the forward pass of the same
 
   Index sequences() const { return rows.sequences(); }

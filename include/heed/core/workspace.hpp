@@ -18,10 +18,11 @@ namespace heed::inline HEED_ABI {
 
 struct WorkspaceOptions {
   Index sequences = 1;
-  Index positions = 0;           // that each sequence can hold
-  Index checkpoints = 1;         // marks that stay good at a time
-  Index recent_states = 0;       // positions that a sequence can go back without a checkpoint, whatever the mixers
-  Executor* executor = nullptr;  // who runs the jobs; nobody: the calling thread
+  Index positions = 0;                   // that each sequence can hold
+  Index checkpoints = 1;                 // marks that stay good at a time
+  Index recent_states = 0;               // positions that a sequence can go back without a checkpoint, whatever the mixers
+  Executor* executor = nullptr;          // who runs the jobs; nobody: the calling thread
+  Storage scores = Storage::arithmetic;  // of probabilities kept for layers above, at inference
 };
 
 /// What the arenas of a workspace hold before they have to grow.
@@ -38,13 +39,14 @@ class Workspace {
   explicit Workspace(const WorkspaceOptions& options)
       : Workspace(Timeline(std::vector<Index>(static_cast<std::size_t>(checked(options).sequences), options.positions),
                            options.checkpoints, true, options.recent_states),
-                  options.executor, ScratchBytes{default_bytes, default_bytes}) {}
-  Workspace(Timeline timeline_in, Executor* executor, const ScratchBytes& bytes)
+                  options.executor, ScratchBytes{default_bytes, default_bytes}, options.scores) {}
+  Workspace(Timeline timeline_in, Executor* executor, const ScratchBytes& bytes, Storage scores = Storage::arithmetic)
       : timeline(std::move(timeline_in)),
         kept(bytes.kept),
         scratch(bytes.scratch),
         workers(executor, default_bytes + bytes.job),
-        offsets_(timeline.lengths().size() + 1) {}
+        offsets_(timeline.lengths().size() + 1),
+        scores_(scores) {}
 
   /// Starts a call with these new rows. For training the sequences come whole, and start anew.
   Pass begin(Division rows, Purpose purpose = Purpose::inference) {
@@ -76,7 +78,7 @@ class Workspace {
     ++calls_;
   }
   Pass pass(Division rows, Purpose purpose) {
-    return {rows, timeline.lengths(), timeline.slots_for(rows), purpose, kept, scratch, workers, calls_};
+    return {rows, timeline.lengths(), timeline.slots_for(rows), purpose, kept, scratch, workers, scores_, calls_};
   }
   /// The packed rows [begin, begin + count) as a division of their own, valid until the next one.
   Division part_of_rows(Division rows, Index begin, Index count) {
@@ -106,6 +108,8 @@ class Workspace {
     bool done_ = false;
   };
 
+  /// How probabilities are kept for layers above, at inference.
+  Storage scores() const { return scores_; }
   /// Blocks of scratch: grows only when scratch was too small.
   std::size_t scratch_blocks() const { return kept.blocks() + scratch.blocks() + workers.blocks(); }
   std::size_t scratch_bytes() const { return kept.capacity() + scratch.capacity() + workers.capacity(); }
@@ -128,6 +132,7 @@ class Workspace {
   static constexpr std::size_t default_bytes = std::size_t(1) << 20;
 
   std::vector<Index> offsets_;
+  Storage scores_;
   std::size_t calls_ = 0;
 };
 

@@ -74,8 +74,9 @@ Computed<Scalar> softmax_operand(const Call<Scores, Scalar>& call, const Mutable
   for (Index b = 0; b < pass.sequences(); ++b)
     for (Index h = 0; h < shape.heads.count; ++h)
       if (published.is_wanted(h))
-        published.table.at(b, h) = Probabilities<Scalar>::make(pass.kept, pass.rows.rows(b), pass.visible(b), options.mask,
-                                                               pass.past[static_cast<std::size_t>(b)], pass.training());
+        published.table.at(b, h) = Probabilities<Scalar>::reserve(
+            pass.kept, {pass.rows.rows(b), pass.visible(b), options.mask, pass.past[static_cast<std::size_t>(b)],
+                        pass.training() ? Storage::arithmetic : pass.scores, pass.training()});
   return {
       .q = view_of(q),
       .k = k,

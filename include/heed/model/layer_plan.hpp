@@ -154,7 +154,7 @@ class LayerPlan {
     return bytes;
   }
   /// Bytes of the probabilities that layers above read, for one pair of positions.
-  Index score_bytes_per_pair() const { return wanted_scores * static_cast<Index>(sizeof(Scalar)); }
+  Index score_bytes_per_pair(Storage storage) const { return wanted_scores * bytes_of<Scalar>(storage); }
 
   Shape shape;
   std::vector<LayerWiring> wiring;  // by layer

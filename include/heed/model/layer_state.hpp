@@ -21,7 +21,8 @@ struct LayerState {
              ScratchBytes bytes)
       : plan(std::move(plan_in)),
         work(Timeline(positions, options.checkpoints, plan->stateful(), options.recent_states), options.executor,
-             {bytes.kept + table_bytes(static_cast<Index>(positions.size())), bytes.scratch, bytes.job}),
+             {bytes.kept + table_bytes(static_cast<Index>(positions.size())), bytes.scratch, bytes.job},
+             options.score_storage),
         score_bytes(options.score_bytes) {
     const CacheSize size{positions, work.timeline.slot_count(), options.storage};
     for (std::size_t layer = 0; layer < plan->layers(); ++layer) {

@@ -170,9 +170,9 @@ class Layered {
     const double of_sequence = number(options.positions) * number(sum.per_position) + number(sum.per_sequence) +
                                number(options.checkpoints + 2 * (options.recent_states + 1)) * number(sum.per_state);
     const double rows = number((std::max)(options.rows, options.sequences));
-    const double of_row = number(plan_->scratch_bytes(2) - plan_->scratch_bytes(1)) +
-                          number(plan_->kept_bytes(2) - plan_->kept_bytes(1)) +
-                          number((std::min)(plan_->whole_rows, options.positions) * plan_->score_bytes_per_pair());
+    const double of_row =
+        number(plan_->scratch_bytes(2) - plan_->scratch_bytes(1)) + number(plan_->kept_bytes(2) - plan_->kept_bytes(1)) +
+        number((std::min)(plan_->whole_rows, options.positions) * plan_->score_bytes_per_pair(options.score_storage));
     const double bytes = (std::max)(number(options.sequences) * of_sequence * number(sizeof(Scalar)), rows * of_row);
     HEED_EXPECTS(ShapeError, bytes <= number(CacheOptions::most_bytes), "cache: expected options of at most ",
                  CacheOptions::most_bytes, " bytes in all, found about ", bytes);
@@ -182,11 +182,12 @@ class Layered {
     expects_countable(options);
     const std::vector<Index> positions(static_cast<std::size_t>(options.sequences), options.positions);
     const Index rows = (std::max)(options.rows, options.sequences);
-    return Cache(State(plan_, positions, options,
-                       {.kept = sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows) +
-                                plan_->kept_bytes(rows),
-                        .scratch = plan_->scratch_bytes(rows),
-                        .job = plan_->job_bytes({options.sequences, rows, options.positions})}));
+    return Cache(State(
+        plan_, positions, options,
+        {.kept =
+             sizeof(Scalar) * std::size_t(rows * shape().width) + kept_score_bytes(options, rows) + plan_->kept_bytes(rows),
+         .scratch = plan_->scratch_bytes(rows),
+         .job = plan_->job_bytes({options.sequences, rows, options.positions}) + kept_job_bytes(options, rows)}));
   }
   Tape make_tape(const Sequences& sequences, const TapeOptions& options = {}) const {
     HEED_EXPECTS(ShapeError, sequences.rows() >= 1, "sequences: expected at least one row, found none");
@@ -195,7 +196,9 @@ class Layered {
     for (Index b = 0; b < sequences.size(); ++b) positions.push_back(sequences.rows(b));
     const Index longest = *std::max_element(positions.begin(), positions.end());
     std::size_t scores = 0;
-    for (const Index rows : positions) scores += 2 * std::size_t(rows * rows * plan_->score_bytes_per_pair());
+    for (const Index rows : positions)
+      scores +=
+          std::size_t(2 * rows * rows * plan_->score_bytes_per_pair(Storage::arithmetic)) + score_table_bytes(1, rows);
     const std::size_t layer = plan_->scratch_bytes(sequences.rows());
     return Tape(sequences, State(plan_, positions, {.checkpoints = 0, .executor = options.executor, .score_bytes = 0},
                                  {.kept = layer * std::size_t(layers()) + scores,
@@ -269,14 +272,25 @@ class Layered {
 
  private:
   // A slice has score_bytes of wanted scores, or a single row, or those rows that have to come together: these see rows of
-  // the same call alone. Tables are by sequence and head, each aligned.
+  // the same call alone.
   std::size_t kept_score_bytes(const CacheOptions& options, Index rows) const {
     if (plan_->wanted_scores == 0) return 0;
-    const Index row = options.positions * plan_->score_bytes_per_pair();
+    const Index pair = plan_->score_bytes_per_pair(options.score_storage);
+    const Index row = options.positions * pair;
     const Index together = (std::min)({plan_->whole_rows, rows, options.positions});
-    const Index whole = (plan_->whole_rows >= unbounded ? rows : together) * together * plan_->score_bytes_per_pair();
+    const Index whole = (plan_->whole_rows >= unbounded ? rows : together) * together * pair;
     const Index scores = plan_->whole_rows >= unbounded ? whole : (std::max)({options.score_bytes, row, whole});
-    return std::size_t(scores) + Arena::alignment * std::size_t(options.sequences * plan_->wanted_scores);
+    return std::size_t(scores) + score_table_bytes(options.sequences, rows);
+  }
+  std::size_t kept_job_bytes(const CacheOptions& options, Index rows) const {
+    if (plan_->wanted_scores == 0 || options.score_storage == Storage::arithmetic) return 0;
+    return kept_scratch_bytes<Scalar>(rows, options.positions, shape().heads.count, shape().kv_heads.count);
+  }
+  // Where the panels lie, by sequence and head; two tables and their numbers are aligned.
+  std::size_t score_table_bytes(Index sequences, Index rows) const {
+    const Index panels = rows / Probabilities<Scalar>::panel_rows + 2 * sequences;
+    return std::size_t(plan_->wanted_scores) *
+           (std::size_t(panels) * sizeof(Index) + 3 * Arena::alignment * std::size_t(sequences));
   }
 
   View<Scalar> infer(const View<Scalar>& x, Division rows, const MemoryRows<Scalar>& memory, State& state) const {
@@ -293,7 +307,8 @@ class Layered {
     Workspace::AllOrNothing call(work);
     state.outside = memory.table(rows.sequences(), work.kept);
     MutableView<Scalar> h = copy_of(x, work.kept);  // [T x D]
-    const Index slice = plan_->wanted_scores == 0 ? rows.rows() : state.slice_rows(rows, plan_->score_bytes_per_pair());
+    const Index slice =
+        plan_->wanted_scores == 0 ? rows.rows() : state.slice_rows(rows, plan_->score_bytes_per_pair(work.scores()));
     for (Index begin = 0, end = 0; begin < rows.rows(); begin = end) {
       const Arena::Scope scope(work.kept);
       end = state.slice_end(rows, begin, slice);

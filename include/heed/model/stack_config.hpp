@@ -59,8 +59,9 @@ struct CacheOptions {
   Index checkpoints = 1;                  // marks that stay good at a time
   Index recent_states = 0;                // positions that a sequence can go back without a checkpoint, whatever the layers
   Storage storage = Storage::arithmetic;  // of keys and values; states stay as they are computed with
-  Executor* executor = nullptr;           // who runs the jobs; nobody: the calling thread
-  Index score_bytes = Index(1) << 24;     // scratch for scores that layers above read: longer inputs are fed in slices
+  Storage score_storage = Storage::arithmetic;  // of scores that layers above read
+  Executor* executor = nullptr;                 // who runs the jobs; nobody: the calling thread
+  Index score_bytes = Index(1) << 24;  // scratch for scores that layers above read: longer inputs are fed in slices
 
   static constexpr Index longest = Index(1) << 31;     // positions, and rows
   static constexpr Index most_bytes = Index(1) << 46;  // that a cache, or its scratch, may take: 64 TiB

@@ -73,7 +73,8 @@ QueryGroup<Scalar> group_of(const Computed<Scalar>& a, const HeadTable<HeadRows<
   group.mask = a.mask;
   group.scale = a.scale;
   const Index head = kv_head * group.heads;
-  if (a.probabilities.heads > 0) group.kept = &a.probabilities.at(sequence, head);
+  for (Index h = head; h < (std::min)(head + group.heads, a.probabilities.heads); ++h)
+    if (a.probabilities.at(sequence, h).kept()) group.kept = &a.probabilities.at(sequence, head);
   group.soft_cap = a.soft_cap;
   if (a.slopes != nullptr) group.slopes = a.slopes + head;
   if (a.bias.heads > 0) group.bias = &a.bias.at(sequence, head);
@@ -125,7 +126,10 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
           if (in_terms<Scalar>(a.precision, heads * rows.rows(b))) return AttendPlan{};
           const Index keys = a.k.at(b, 0).rows;
           const bool few = are_few<Scalar>(heads * rows.rows(b));
-          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
+          AttendPlan plan = plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
+          for (Index g = 0; g < v.heads; ++g)  // logits that wait to be rounded are a single job's
+            if (group_of(a, v, rows, b, g).keeps_narrow()) plan.cuts = 1;
+          return plan;
         },
         size_of);
     Scalar* partials = shared.take<Scalar>(all.partial);
@@ -133,8 +137,9 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
     workers.run(all.jobs, [&](Index index, Arena& scratch) {
       const AttendJob job = all.job(index);
       const AttendPlan& plan = all.plans[job.sequence];
-      const auto group = group_of(a, v, rows, job.sequence, job.kv_head);
+      auto group = group_of(a, v, rows, job.sequence, job.kv_head);
       const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      stage_kept(group, row, count, scratch);
       const Index size = Partial<Scalar>::size(heads * count, group.v.width);
       Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
                                       : scratch.take<Scalar>(size);
@@ -224,8 +229,7 @@ void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows
         v.sequences, v.heads, shared,
         [&](Index b) {
           const Index keys = v.at(b, 0).rows;
-          const bool few = are_few<Scalar>(rows.rows(b));
-          return plan_attend<Scalar>(few, rows.rows(b), keys, 1, keys - rows.rows(b), bidirectional());
+          return plan_given<Scalar>(rows.rows(b), keys);
         },
         [&](const AttendPlan& plan) { return heads * plan.rows * width; });
     Scalar* partials = shared.take_zeroed<Scalar>(all.partial);  // per (sequence, kv head, cut): [heads x T x E_v]
@@ -237,17 +241,16 @@ void attend(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division rows
       const AttendJob job = all.job(index);
       const AttendPlan& plan = all.plans[job.sequence];
       const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
-      for (Index h = 0; h < heads; ++h) {
-        const Index head = job.kv_head * heads + h;
-        const Probabilities<Scalar>& kept = a.probabilities.at(job.sequence, head);
-        if (!kept.kept()) continue;
-        const Index stride = plan.cuts > 1 ? width : o.outerStride();
-        Scalar* out = plan.cuts > 1 ? partial_of(job, plan, h) : rows_of_o(job.sequence, head) + row * stride;
-        if (plan.few)
-          give_few(kept, v.at(job.sequence, job.kv_head), plan.cut(job.cut), out, stride, scratch);
-        else
-          give_tiled(kept, v.at(job.sequence, job.kv_head), row, count, plan.cut(job.cut), out, stride, scratch);
-      }
+      const Index head = job.kv_head * heads, stride = o.outerStride();
+      const HeadRows<Scalar>& of_v = v.at(job.sequence, job.kv_head);
+      if (heads == 0) return;
+      const Probabilities<Scalar>* kept = &a.probabilities.at(job.sequence, head);
+      if (plan.cuts > 1)
+        give_block(kept, heads, of_v, row, count, plan.cut(job.cut), partial_of(job, plan, 0), width, plan.rows * width,
+                   scratch);
+      else
+        give_block(kept, heads, of_v, row, count, plan.keys, rows_of_o(job.sequence, head) + row * stride, stride, width,
+                   scratch);
     });
 
     for (Index b = 0; b < v.sequences; ++b) {
@@ -275,8 +278,8 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
     const HeadRows<Scalar>& of_v = v.at(b, kv_head);
     for (Index head = kv_head * heads; head < (kv_head + 1) * heads; ++head) {
       const Probabilities<Scalar>& kept = a.probabilities.at(b, head);
-      for (Index row = 0; row < kept.rows(); row += attend_block_lanes<Scalar>)
-        give_block_backward(kept, of_v, row, (std::min)(attend_block_lanes<Scalar>, kept.rows() - row),
+      for (Index row = 0; row < kept.rows(); row += give_block_rows)
+        give_block_backward(kept, of_v, row, (std::min)(give_block_rows, kept.rows() - row),
                             d_o.data() + (rows.begin(b) + row) * d_o.outerStride() + head * of_v.width, d_o.outerStride(),
                             scratch);
     }
@@ -304,14 +307,29 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
                              FewRows<Scalar>::bytes(few, key_width, value_width) + bytes(strip_tile_keys * key_width) +
-                             bytes(strip_tile_keys * value_width) + bytes((strip_tile_keys + 1) * strip_lanes<Scalar>);
-  const Index cut_rows = (std::min)(rows, sequences * attend_block_lanes<Scalar>);  // one block has no more
+                             bytes(strip_tile_keys * value_width) + bytes((strip_tile_keys + 1) * strip_lanes<Scalar>) +
+                             bytes(group * (std::min)(rows, give_block_rows) * value_width);
+  const Index most = (std::max)(attend_block_lanes<Scalar>, give_block_rows);  // rows of a sequence of one block
+  const Index cut_rows = (std::min)(rows, sequences * most);
   const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);
   const std::size_t of_terms = std::is_same_v<Scalar, float> ? terms_scratch_bytes(precision, sequences, rows, keys, heads,
                                                                                    kv_heads, key_width, value_width)
                                                              : 0;
   return (std::max)(of_job + shared, of_terms);
+}
+
+/// What attend takes besides from a worker's arena where probabilities are kept in 16 bits.
+template <class Scalar>
+std::size_t kept_scratch_bytes(Index rows, Index keys, Index heads, Index kv_heads) {
+  using namespace detail;
+  if (kv_heads == 0) return 0;
+  const Index group = heads / kv_heads;
+  const Index lanes = (std::max)(attend_block_lanes<Scalar>, term_block_lanes);
+  const Index block = (std::min)(rows, (std::max)(lanes / group, Index(full_width<Scalar>)));
+  const std::size_t of_head =
+      Probabilities<Scalar>::bytes({block, keys, bidirectional()}) + Arena::bytes_of<Scalar>(block * keys);
+  return Arena::bytes_of<Probabilities<Scalar>>(group) + static_cast<std::size_t>(group) * of_head;
 }
 
 }  // namespace heed::inline HEED_ABI

@@ -70,8 +70,8 @@ struct SignalSource {
     const auto a = call.outputs.template get<heed::scores>().table;
     for_each_row(call, [&](Index b, Index h, Index row, Index at) {
       if (row == 0)
-        a.at(b, h) =
-            Probabilities<Scalar>::make(pass.kept, pass.rows.rows(b), pass.rows.rows(b), causal(), 0, pass.training());
+        a.at(b, h) = Probabilities<Scalar>::make(
+            pass.kept, {.rows = pass.rows.rows(b), .keys = pass.rows.rows(b), .gradient = pass.training()});
       a.at(b, h).write_row(row, call.params.scores.row(h).data() + at);
     });
   }

@@ -84,16 +84,19 @@ TEST(Allocation, NoPrefillOfTheRowsACacheIsMadeForAllocates) {
   Pool pool(3);
   for_each_variant({.width = 16, .heads = 4, .kv_heads = 2}, [&](const char* name, const auto& model) {
     for (const Index score_bytes : {Index(1) << 24, Index(1) << 14, Index(1)})
-      for (Executor* executor : {static_cast<Executor*>(nullptr), static_cast<Executor*>(&pool)}) {
-        auto cache = model.make_cache({.sequences = rows.size(),
-                                       .positions = 300,
-                                       .rows = rows.rows(),
-                                       .executor = executor,
-                                       .score_bytes = score_bytes});
-        const std::size_t before = allocations_so_far();
-        static_cast<void>(model.forward(x, rows, cache));
-        EXPECT_EQ(allocations_so_far(), before) << name << ", " << score_bytes << " bytes of scores";
-      }
+      for (Executor* executor : {static_cast<Executor*>(nullptr), static_cast<Executor*>(&pool)})
+        for (const Storage storage : {Storage::arithmetic, Storage::bfloat16}) {
+          auto cache = model.make_cache({.sequences = rows.size(),
+                                         .positions = 300,
+                                         .rows = rows.rows(),
+                                         .score_storage = storage,
+                                         .executor = executor,
+                                         .score_bytes = score_bytes});
+          const std::size_t before = allocations_so_far();
+          static_cast<void>(model.forward(x, rows, cache));
+          EXPECT_EQ(allocations_so_far(), before)
+              << name << ", " << score_bytes << " bytes of scores in " << name_of(storage);
+        }
   });
 }
 

@@ -33,18 +33,6 @@ void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& 
     accumulate(d_x, d_x_stride, Strided<Scalar>{tile + h, s.lanes, s.heads}, y + h * width, y_stride, keys, width, s.rows);
 }
 
-/// D [lanes] += rowsum(P o echo) over what head h's rows [row, row + s.rows) see.
-template <class Scalar>
-void add_echo_sums(Scalar* sums, Index h, const Probabilities<Scalar>& kept, Index row, const Stacked& s) {
-  for (const Interval keys : s.visible(kept.keys()))
-    for (Index key = keys.begin; key < keys.end; ++key) {
-      const Interval seen = s.seen_by(key);
-      const Scalar* p = kept.by_key() + key * kept.rows() + row;
-      const Scalar* echo = kept.gradient_by_key() + key * kept.rows() + row;
-      for (Index i = seen.begin; i < seen.end; ++i) sums[s.lane(h, i)] += p[i] * echo[i];
-    }
-}
-
 /// The rest of dS where logits were altered: d_z [keys x lanes] holds P o (dP - D). Adds to the gradients of the biases.
 ///   derivative   [keys x lanes] 1 - tanh^2, under a soft-cap
 template <class Scalar>
@@ -108,7 +96,7 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
       sums[s.lane(h, i)] = dot(d_o_rows + i * d.d_o.outerStride() + h * v.width,
                                d.o.data() + (row + i) * d.o.outerStride() + h * v.width, v.width);
     }
-    if (has_echo(h)) add_echo_sums(sums, h, group.kept[h], row, s);
+    if (has_echo(h)) add_echo_sums(sums + h, group.kept[h], row, count, group.heads);
     // lse = log sum_j e^z_j   =>   d_z_j = p_j d_lse
     for (Index i = 0; d.d_log_sum_exp != nullptr && i < count; ++i)
       sums[s.lane(h, i)] -= d.d_log_sum_exp[(row + i) * d.d_log_sum_exp_stride + h];
@@ -126,15 +114,12 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
     product_tile(p, k_rows, keys.size(), k.width, q, s.lanes);
     product_tile(d_s, rows_in(v, keys, v_buffer), keys.size(), v.width, d_o, s.lanes);
     if (group.alters_logits()) alter_tile(p, group, s, Interval{0, s.lanes}, row, keys, lanes, derivative);
+    for (Index h = 0; h < group.heads; ++h)
+      if (has_echo(h)) add_echo(d_s + h, s.lanes, group.heads, group.kept[h], row, count, keys);
     const Scalar scale = group.alters_logits() ? Scalar(1) : group.scale;
     for (Index j = 0; j < keys.size(); ++j) {
       Scalar* p_j = p + j * s.lanes;
       Scalar* d_s_j = d_s + j * s.lanes;
-      for (Index h = 0; h < group.heads; ++h) {
-        if (!has_echo(h)) continue;
-        const Scalar* echo = group.kept[h].gradient_by_key() + (keys.begin + j) * group.rows + row;
-        for (Index i = 0; i < count; ++i) d_s_j[s.lane(h, i)] += echo[i];
-      }
       // No probability exceeds 1: of huge logits, the last places differ from those that lse was made of.
       transform(
           s.lanes, p_j, [&](auto x, auto lse) { return exponential(minimum(x - lse, zero)); }, p_j, subtract);

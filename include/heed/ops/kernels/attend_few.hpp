@@ -153,10 +153,7 @@ struct FewRows {
     if (coverage == Coverage::partial)
       for (Index row = 0; row < count; ++row) hide(scores_of(row), row % group.rows, tile);
     for (Index h = 0; h < group.heads; ++h)
-      if (group.keeps(h))
-        for (Index i = 0; i < group.rows; ++i)
-          for (Index j = 0; j < tile.size(); ++j)
-            group.kept[h].by_key()[(tile.begin + j) * group.rows + i] = scores_of(h * group.rows + i)[j];
+      if (group.keeps(h)) keep_logits(group, h, Index(0), group.rows, tile, scores_of(h * group.rows), Index(1), tile_keys);
   }
 
   void alter(Interval tile) const {

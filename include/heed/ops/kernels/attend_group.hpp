@@ -32,6 +32,10 @@ struct QueryGroup {
   Mask mask;
   Scalar scale = 0;
   const Probabilities<Scalar>* kept = nullptr;  // one per head, those without rows are not kept; or none at all
+  // Logits wait here, in the arithmetic scalar, for probabilities that are kept in 16 bits: one per head, of the block's
+  // rows from `staged_row` on. Or none: then they wait where probabilities will be.
+  const Probabilities<Scalar>* staged = nullptr;
+  Index staged_row = 0;
 
   // Options, off as they stand here; see Computed.
   Scalar soft_cap = 0;
@@ -40,6 +44,12 @@ struct QueryGroup {
   const Scalar* sinks = nullptr;            // [heads]
 
   bool keeps(Index head) const { return kept != nullptr && kept[head].kept(); }
+  /// Some head in 16 bits.
+  bool keeps_narrow() const {
+    bool any = false;
+    for (Index h = 0; h < heads; ++h) any = any || (keeps(h) && kept[h].storage() != Storage::arithmetic);
+    return any;
+  }
   /// Something happens to logits before the softmax.
   bool alters_logits() const { return soft_cap > 0 || slopes != nullptr || bias != nullptr; }
   bool hides(Index head, Index row, Index key) const { return bias != nullptr && bias[head].hides(row, key); }
@@ -122,21 +132,13 @@ Scalar subtrahend(Scalar log_sum_exp) {
   return log_sum_exp == -infinity ? infinity : log_sum_exp;
 }
 
-/// Zero where `row` sees no key: e^(-inf - lse) is not, once a NaN that the row does see has reached its lse.
-template <class Scalar>
-void hide_kept(const QueryGroup<Scalar>& group, Index h, Index row) {
-  const Intervals seen = group.mask.visible(group.past + row, group.k.rows);
-  for (Index key = 0; key < group.k.rows; ++key)
-    if (!seen.contains(key) || group.hides(h, row, key)) group.kept[h].by_key()[key * group.rows + row] = Scalar(0);
-}
-
-/// Merges the `cuts` partials of rows [row, row + count): o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
-/// l_c, to which a sink s adds e^(s - m). Then the logits in the storage of kept heads become probabilities.
+/// Merges the `cuts` partials of `count` rows: o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
+/// l_c, to which a sink s adds e^(s - m).
 ///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively; a sink is
 ///           a state without output
 template <class Scalar>
-void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar* partials, Index cuts, Scalar* o,
-                 Index o_stride, Scalar* log_sum_exp, Index log_sum_exp_stride, Arena& scratch) {
+void merge_partials(const QueryGroup<Scalar>& group, Index count, Scalar* partials, Index cuts, Scalar* o, Index o_stride,
+                    Scalar* log_sum_exp, Index log_sum_exp_stride) {
   const Index stacked_rows = group.heads * count, value_width = group.v.width;
   const Index size = Partial<Scalar>::size(stacked_rows, value_width);
   for (Index h = 0; h < group.heads; ++h)
@@ -154,27 +156,6 @@ void finish_rows(const QueryGroup<Scalar>& group, Index row, Index count, Scalar
         add_scaled(o + i * o_stride + h * value_width, std::exp(partial(c).maximum[at] - m) / l,
                    partial(c).o + at * value_width, value_width);
     }
-
-  Scalar* subtract = scratch.take<Scalar>(count);
-  const Intervals visible = stacked<Scalar>(1, count, group.past + row, group.mask).visible(group.k.rows);
-  for (Index h = 0; h < group.heads; ++h) {
-    if (!group.keeps(h)) continue;
-    for (Index i = 0; i < count; ++i) subtract[i] = subtrahend(log_sum_exp[i * log_sum_exp_stride + h]);
-    Scalar* kept = group.kept[h].by_key() + row;
-    for (const Interval keys : visible)
-      if (group.rows == 1)  // all keys side by side
-        transform(
-            keys.size(), kept + keys.begin, [&](auto s) { return exponential(s - decltype(s)::all(*subtract)); },
-            kept + keys.begin);
-      else
-        for (Index key = keys.begin; key < keys.end; ++key) {
-          Scalar* of_key = kept + key * group.rows;
-          transform(
-              count, of_key, [](auto s, auto lse) { return exponential(s - lse); }, of_key, subtract);
-        }
-    for (Index i = 0; i < count; ++i)
-      if (std::isnan(subtract[i])) hide_kept(group, h, row + i);
-  }
 }
 
 }  // namespace heed::inline HEED_ABI::detail

@@ -65,7 +65,9 @@ void attend_in_terms(Precision precision, Index sequences, Index kv_heads, Group
           plan.block = (std::min)(group.rows, (std::max)(Index(1), term_block_lanes / group.heads));
           plan.blocks = (group.rows + plan.block - 1) / plan.block;
           plan.keys = packs.plans[b].keys;  // panels
-          if (plan.blocks == 1)
+          bool narrow = false;
+          for (Index g = 0; g < kv_heads; ++g) narrow = narrow || group_of(b, g).keeps_narrow();
+          if (plan.blocks == 1 && !narrow)  // logits that wait to be rounded are a single job's
             plan.cuts = (std::max)(Index(1), (plan.keys.size() * panel_keys + attend_cut_keys - 1) / attend_cut_keys);
           return plan;
         },
@@ -75,8 +77,9 @@ void attend_in_terms(Precision precision, Index sequences, Index kv_heads, Group
     workers.run(all.jobs, [&](Index index, Arena& scratch) {
       const AttendJob job = all.job(index);
       const AttendPlan& plan = all.plans[job.sequence];
-      const auto group = group_of(job.sequence, job.kv_head);
+      auto group = group_of(job.sequence, job.kv_head);
       const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+      stage_kept(group, row, count, scratch);
       const Index size = Partial<float>::size(group.heads * count, group.v.width);
       float* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
                                      : scratch.take<float>(size);

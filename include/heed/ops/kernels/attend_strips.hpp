@@ -157,7 +157,7 @@ void attend_strips(const QueryGroup<Scalar>& group, Index row, Index count, cons
   Scalar* k_buffer = take_buffer(group.k, strip_tile_keys, scratch);
   Scalar* v_buffer = take_buffer(group.v, strip_tile_keys, scratch);
   const auto slopes = LaneSlopes<Scalar>::make(group, s, scratch);
-  const bool whole = group.alters_logits() || group.kept != nullptr;
+  const bool whole = group.alters_logits();
   std::fill_n(m, s.lanes, std::numeric_limits<Scalar>::lowest());
   const auto for_each_strip = [&](auto&& f) {
     for (Index begin = 0; begin < s.lanes; begin += strip_lanes<Scalar>)

@@ -272,7 +272,6 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
           },
           (std::min)(tile_columns, group.k.width - step * tile_columns), group.scale);
 
-  const Intervals visible = s.visible(group.k.rows);
   Tiles tiles;
   bool first = true;
   for (const Interval part : panels)
@@ -284,8 +283,7 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
       score_panels(tiles, block, packed, of_tile);
       if (group.alters_logits()) alter_tile(block.tile, group, s, Interval{0, s.lanes}, row, keys, lanes);
       if (coverage == Coverage::partial) hide(block.tile, s, keys, -std::numeric_limits<float>::infinity());
-      for (const Interval kept : visible.cut(keys.begin, keys.end))
-        keep_logits(block.tile + (kept.begin - keys.begin) * s.lanes, group, s, Interval{0, s.lanes}, row, kept);
+      keep_logits(block.tile, group, s, Interval{0, s.lanes}, row, keys);
       softmax_tile(block.tile, keys.size(), s.lanes, m, l, rescale);
       pack_probabilities(block, keys.size());
       if (!first) rescale_lanes(block.o, rescale, s.lanes, shape.values());

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attend_kept.hpp"
 #include "attend_logits.hpp"
 
 namespace heed::inline HEED_ABI::detail {
@@ -199,23 +200,6 @@ void softmax_tile(Scalar* tile, Index keys, Index lanes, Scalar* m, Scalar* l, S
   Index i = 0;
   for (; i + 4 * width <= lanes; i += 4 * width) softmax_lanes<4>(tile + i, keys, lanes, m + i, l + i, rescale + i);
   for (; i < lanes; i += width) softmax_lanes<1>(tile + i, keys, lanes, m + i, l + i, rescale + i);
-}
-
-/// The logits of kept heads, tile [keys x part.size()], to their storage.
-template <class Scalar>
-void keep_logits(const Scalar* tile, const QueryGroup<Scalar>& group, const Stacked& s, Interval part, Index row,
-                 Interval keys) {
-  if (group.kept == nullptr) return;
-  const Interval rows = s.rows_of(part);
-  for (Index h = 0; h < s.heads; ++h) {
-    if (!group.keeps(h)) continue;
-    for (Index key = keys.begin; key < keys.end; ++key) {
-      Scalar* kept = group.kept[h].by_key() + key * group.rows + row;
-      const Scalar* of_key = tile + (key - keys.begin) * part.size();
-      for (Index i = rows.begin; i < rows.end; ++i)
-        if (part.contains(s.lane(h, i))) kept[i] = of_key[s.lane(h, i) - part.begin];
-    }
-  }
 }
 
 /// Maxima and sums [lanes] to the partial; its output is zero so far.
