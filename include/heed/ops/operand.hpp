@@ -326,7 +326,8 @@ std::size_t kept_scratch_bytes(Index rows, Index keys, Index heads, Index kv_hea
   if (kv_heads == 0) return 0;
   const Index group = heads / kv_heads;
   const Index lanes = (std::max)(attend_block_lanes<Scalar>, term_block_lanes);
-  const Index block = (std::min)(rows, (std::max)(lanes / group, Index(full_width<Scalar>)));
+  constexpr Index widest = 64 / Index(sizeof(Scalar));  // packet of any instruction set that heed::compiled may choose
+  const Index block = (std::min)(rows, (std::max)(lanes / group, widest));
   const std::size_t of_head =
       Probabilities<Scalar>::bytes({block, keys, bidirectional()}) + Arena::bytes_of<Scalar>(block * keys);
   return Arena::bytes_of<Probabilities<Scalar>>(group) + static_cast<std::size_t>(group) * of_head;
