@@ -263,10 +263,9 @@ class Registry {
   Names<typename AnyNorm<Scalar>::Erased> norms_;
 };
 
-/// Everything on the menu. Pairs are built of any two mixers: "side_by_side" on heads of their own, "in_parallel" on all.
-template <class Scalar>
-Registry<Scalar> standard_registry() {
-  Registry<Scalar> registry;
+/// Adds everything on the menu to a registry, or to whatever has its `add`.
+template <class Names>
+void add_menu(Names& registry) {
   registry.template add<StandardAttention>("standard_attention")
       .template add<ResidualValueAttention>("residual_value_attention")
       .template add<LearnedResidualValueAttention>("learned_residual_value_attention")
@@ -300,6 +299,13 @@ Registry<Scalar> standard_registry() {
       .template add<FeedForward<Relu>>("relu")
       .template add<NoFeedForward>("none");
   registry.template add<RmsNorm>("rms_norm").template add<LayerNorm>("layer_norm").template add<NoNorm>("none");
+}
+
+/// Everything on the menu. Pairs are built of any two mixers: "side_by_side" on heads of their own, "in_parallel" on all.
+template <class Scalar>
+Registry<Scalar> standard_registry() {
+  Registry<Scalar> registry;
+  add_menu(registry);
   return registry;
 }
 
