@@ -74,5 +74,16 @@ TEST(Sizes, OfANegativeHiddenWidthAreRefused) {
   EXPECT_EQ(refusal({.width = 8, .heads = 4, .hidden = -1}), "hidden: expected 0 or more, found -1");
 }
 
+TEST(Sizes, ThatNoProductOfTwoCanBeCountedOfAreRefused) {
+  constexpr Index vast = Index(1) << 62;
+  EXPECT_EQ(refusal({.width = largest_size, .heads = 1}), "no error");
+  EXPECT_EQ(refusal({.width = largest_size + 1, .heads = 1}), "sizes: expected at most 1048576, found 1048577");
+  for (const Sizes& sizes :
+       {Sizes{.width = vast, .heads = 1}, Sizes{.width = vast, .heads = vast},
+        Sizes{.width = 8, .heads = 2, .head_width = vast}, Sizes{.width = 8, .heads = 2, .value_width = vast},
+        Sizes{.width = 8, .heads = 2, .hidden = vast}})
+    EXPECT_EQ(refusal(sizes), "sizes: expected at most 1048576, found 4611686018427387904");
+}
+
 }  // namespace
 }  // namespace heed
