@@ -75,7 +75,7 @@ MachineRates::MachineRates(double seconds, int threads) : seconds_(seconds) {
   l3_ = (std::min)(l3 / 2, 8 * l2);
   dram_ = (std::clamp)(4 * l3, Index(1) << 29, Index(1) << 30);
   if (seconds < 1e-3) dram_ = (std::max)(l3_, threads * l2_);  // nobody reads the figure
-  memory_ = bench::HugePages<float>(dram_ / Index(sizeof(float)));
+  memory_ = bench::huge_zeros<float>(dram_ / Index(sizeof(float)));
   heed::Pool alone(1);
   for (std::size_t i = 0; i < rate_count; ++i) {
     const Rate rate = static_cast<Rate>(i);

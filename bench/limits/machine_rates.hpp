@@ -41,7 +41,7 @@ class MachineRates {
 
   double seconds_;
   Index l2_, l3_, dram_;  // bytes
-  bench::HugePages<float> memory_;
+  heed::detail::Pages<float> memory_;
   std::array<Index, rate_count> times_{};  // of one measurement
 };
 

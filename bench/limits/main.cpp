@@ -100,6 +100,7 @@ class Run {
       return std::nullopt;
     }
     Effort effort;
+    if (clock_.seconds() > 240) effort.attempts = 1;  // the rest should end in time
     if (options_.check) effort = {.rounds = 1, .run_seconds = 0, .attempts = 1};
     return measure(row, prepared, rates_, pool, effort);
   }

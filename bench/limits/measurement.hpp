@@ -15,8 +15,8 @@
 namespace limits {
 
 struct Measurement {
-  std::vector<double> figures;  // of the rounds, ascending
-  std::vector<double> limits;   // in the same unit as the row's, ascending
+  std::vector<double> figures = {};  // of the rounds, ascending
+  std::vector<double> limits = {};   // in the same unit as the row's, ascending
   double longest_run = 0;       // seconds
 
   double median() const { return quantile(figures, 0.5); }

@@ -1,0 +1,91 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "../../bench/limits/page.hpp"
+#include "../../bench/limits/results.hpp"
+
+namespace {
+
+using limits::Measurement;
+using limits::Result;
+using limits::Results;
+using limits::Row;
+using testing::HasSubstr;
+
+Row row(const std::string& workload, double must, double aim) {
+  return {.workload = workload,
+          .unit = "x",
+          .must = must,
+          .aim = aim,
+          .rate = {},
+          .limit_of = "a limit",
+          .expected_seconds = 0,
+          .prepare = {}};
+}
+Result measured(const Row& of, std::vector<double> figures) {
+  return {.row = of, .one = Measurement{.figures = std::move(figures), .limits = {2, 3, 4}}};
+}
+
+TEST(Measurement, has_the_median_and_the_distance_of_the_quartiles) {
+  const Measurement of{.figures = {1, 2, 3, 4, 10}};
+  EXPECT_EQ(of.median(), 3);
+  EXPECT_DOUBLE_EQ(of.spread(), 2.0 / 3);
+}
+
+TEST(Result, reaches_less_where_less_is_better) {
+  EXPECT_EQ(measured(row("more", 1, 2), {0.9}).verdict(), "below");
+  EXPECT_EQ(measured(row("more", 1, 2), {1.0}).verdict(), "must");
+  EXPECT_EQ(measured(row("more", 1, 2), {2.5}).verdict(), "aim");
+  EXPECT_EQ(measured(row("less", 3, 2.5), {3.1}).verdict(), "below");
+  EXPECT_EQ(measured(row("less", 3, 2.5), {2.7}).verdict(), "must");
+  EXPECT_EQ(measured(row("less", 3, 2.5), {2.5}).verdict(), "aim");
+}
+
+TEST(JsonText, has_every_row_in_order_and_says_why_one_has_no_figure) {
+  const Results results{.all = {measured(row("first", 1, 2), {1.4, 1.5, 1.6}),
+                                {.row = row("second", 1, 2), .why = "not on this machine: no AMX"}}};
+  const auto list = nlohmann::json::parse(limits::json_text(results));
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0]["workload"], "first");
+  EXPECT_EQ(list[0]["measured"], 1.5);
+  EXPECT_EQ(list[0]["limit"], 3);
+  EXPECT_EQ(list[0]["must"], 1);
+  EXPECT_EQ(list[0]["aim"], 2);
+  EXPECT_FALSE(list[0].contains("why"));
+  EXPECT_TRUE(list[1]["measured"].is_null());
+  EXPECT_EQ(list[1]["why"], "not on this machine: no AMX");
+}
+
+class Page : public testing::Test {
+ protected:
+  std::string path_ = testing::TempDir() + "heed_limits_page.md";
+  void TearDown() override { std::filesystem::remove(path_); }
+};
+
+TEST_F(Page, keeps_what_is_outside_of_the_marks) {
+  bench::write_file(path_, "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n");
+  limits::write_between(path_, "x", "new\n");
+  EXPECT_EQ(bench::read_file(path_), "a\n<!-- begin: x -->\n\nnew\n\n<!-- end: x -->\nb\n");
+}
+
+TEST_F(Page, without_marks_is_refused) {
+  bench::write_file(path_, "a\n");
+  EXPECT_THAT([&] { limits::write_between(path_, "x", "new\n"); },
+              testing::ThrowsMessage<std::runtime_error>(HasSubstr("<!-- begin: x -->")));
+  EXPECT_EQ(bench::read_file(path_), "a\n");
+}
+
+TEST_F(Page, has_a_line_for_every_benchmark) {
+  bench::write_file(path_, R"({"benchmarks": [
+    {"run_name": "attend/1", "aggregate_name": "mean", "real_time": 9, "time_unit": "us"},
+    {"run_name": "attend/1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "FLOP/s": 5e9},
+    {"run_name": "attend/1", "aggregate_name": "cv", "real_time": 0.03, "time_unit": "us"}]})");
+  const auto cells = limits::benchmark_cells({path_});
+  ASSERT_EQ(cells.size(), 2u);
+  EXPECT_THAT(cells[1], testing::ElementsAre("attend/1", "8 us", "3 %", "5.00 G FLOP/s"));
+}
+
+}  // namespace
