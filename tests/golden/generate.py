@@ -3,7 +3,7 @@
 
     python3 tests/golden/generate.py [case ...]          Debian's python3-torch, nothing else
 
-A model is a stack of pre-norm blocks on packed rows x [T x D], every sequence by itself:
+A model is a stack of blocks on packed rows x [T x D], every sequence by itself. Unless a case says otherwise they are
 
     x += mixer(rms_norm(x))
     x += (silu(y w_gate) * (y w_up)) w_down,   y = rms_norm(x)
@@ -24,7 +24,7 @@ import sys
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import gelu, silu, softplus
 
 EPSILON = 1e-5  # of every norm
 THETA = 10000.0  # of the rotation
@@ -38,6 +38,9 @@ MEMORY = 9  # rows of the memory layer
 SOFT_CAP = 1.5
 NORM_EPSILON = 1e-6  # of the norms of queries and keys
 YARN = {"theta": 100.0, "factor": 4.0, "original": 64, "fast": 4.0, "slow": 1.0}
+# Rotary positions for longer contexts, of a first context of so many positions.
+SCALING = {"factor": 4.0, "original": 8, "positions": 16, "low": 1.0, "high": 4.0}
+LONG_FACTORS = [1.5, 2.0, 5.0]  # E / 2, for positions beyond `original`
 SEQUENCES = [7, 1, 12]
 
 
@@ -61,9 +64,16 @@ class Case:
     layers: list
     kv_heads: int = 2
     value_width: int = E
-    mask: str = "causal"  # causal, bidirectional, or "window w": w visible keys, the row itself among them
+    # causal; bidirectional; "window w": w visible keys, the row itself among them; "prefix p": p keys that all rows see;
+    # "chunked c": only keys of the row's own c; "streaming s w": a window of w, and the first s keys
+    mask: str = "causal"
     coefficients: tuple = (0.5, 0.5)  # of residual values: of the first values, of the layer's own
-    options: str = ""  # of attention, any of: biases norm_per_head norm_whole soft_cap sinks alibi rotary_part yarn
+    # of attention, any of: biases norm_per_head norm_whole soft_cap sinks alibi rotary_part yarn linear ntk dynamic llama3
+    # longrope
+    options: str = ""
+    form: str = "pre_norm"  # of a block; or post_norm, parallel, sandwich
+    norm: str = "rms_norm"  # or layer_norm
+    feed_forward: str = "swiglu"  # or relu, gelu, each with biases; geglu_tanh
     neutreno: float = 0.4  # lambda
     name: str = field(default="", init=False)
 
@@ -156,6 +166,17 @@ CASES = {
     "alibi_sinks": Case([STANDARD, REUSE], options="alibi sinks"),
     "rotary_part": Case([STANDARD] * 2, options="rotary_part"),
     "rotary_yarn": Case([STANDARD] * 2, options="yarn"),
+    "mask_prefix": Case([STANDARD] * 2, mask="prefix 5"),
+    "mask_chunked": Case([STANDARD] * 2, mask="chunked 4"),
+    "mask_streaming": Case([STANDARD] * 2, mask="streaming 2 3"),
+    "rotary_linear": Case([STANDARD] * 2, options="linear"),
+    "rotary_ntk": Case([STANDARD] * 2, options="ntk"),
+    "rotary_dynamic": Case([STANDARD] * 2, options="dynamic"),
+    "rotary_llama3": Case([STANDARD] * 2, options="llama3"),
+    "rotary_longrope": Case([STANDARD] * 2, options="longrope"),
+    "block_post_norm": Case([STANDARD] * 2, form="post_norm", norm="layer_norm", feed_forward="relu"),
+    "block_parallel": Case([STANDARD] * 2, form="parallel", norm="layer_norm", feed_forward="gelu"),
+    "block_sandwich": Case([STANDARD] * 2, form="sandwich", feed_forward="geglu_tanh"),
     "cross_attention": Case([Mixer("memory"), STANDARD, Mixer("cross_attention")], options="biases norm_per_head soft_cap"),
     "mamba": Case([MAMBA, halves("standard", "mamba")]),
     "mamba2": Case([MAMBA2] * 2),
@@ -262,12 +283,28 @@ def tensors(case):
         if mixer.kind == "coefficient_holder":  # nothing else is in its block
             yield from mixer_tensors(case, mixer, prefix + "mixer.")
             continue
-        yield prefix + "norm.weight", 1, D, normal(0.2, 1.0)
+        yield from norm_tensors(case, prefix + "norm")
         yield from mixer_tensors(case, mixer, prefix + "mixer.")
-        yield prefix + "feed_forward_norm.weight", 1, D, normal(0.2, 1.0)
-        yield prefix + "feed_forward.w_gate", D, F, normal(1 / math.sqrt(D))
+        if case.form == "sandwich":
+            yield from norm_tensors(case, prefix + "mixer_out_norm")
+        if case.form != "parallel":
+            yield from norm_tensors(case, prefix + "feed_forward_norm")
+        gated = case.feed_forward in ("swiglu", "geglu_tanh")
+        if gated:
+            yield prefix + "feed_forward.w_gate", D, F, normal(1 / math.sqrt(D))
         yield prefix + "feed_forward.w_up", D, F, normal(1 / math.sqrt(D))
         yield prefix + "feed_forward.w_down", F, D, normal(0.7 / math.sqrt(F))
+        if not gated:
+            yield prefix + "feed_forward.b_up", 1, F, normal(0.3)
+            yield prefix + "feed_forward.b_down", 1, D, normal(0.3)
+        if case.form == "sandwich":
+            yield from norm_tensors(case, prefix + "feed_forward_out_norm")
+
+
+def norm_tensors(case, name):
+    yield name + ".weight", 1, D, normal(0.2, 1.0)
+    if case.norm == "layer_norm":
+        yield name + ".bias", 1, D, normal(0.2)
 
 
 def drawn(name, rows, cols, draw):
@@ -287,7 +324,7 @@ def frequencies(case, pairs, dtype):
     """theta^(-2i/r) of r/2 pairs, and the magnitude. YaRN: i pairs blend from f to f / factor."""
     i = torch.arange(pairs, dtype=dtype)
     if not case.has("yarn"):
-        return THETA ** (-i / pairs), 1.0
+        return scaled(case, THETA ** (-i / pairs), 2 * pairs)
     theta, factor, original, fast, slow = YARN.values()
     f = theta ** (-i / pairs)
 
@@ -298,6 +335,27 @@ def frequencies(case, pairs, dtype):
     low, high = max(low, 0), min(high, 2 * pairs - 1)
     ramp = ((i - low) / (high - low)).clamp(0, 1)
     return f / factor * ramp + f * (1 - ramp), 0.1 * math.log(factor) + 1
+
+
+def scaled(case, f, width):
+    """The other scalings of SCALING, of the frequencies f of `width` features, and the magnitude."""
+    factor, original, positions, low, high = SCALING.values()
+    i = torch.arange(width // 2, dtype=f.dtype)
+    if case.has("linear"):
+        return f / factor, 1.0
+    if case.has("ntk"):
+        return (THETA * factor ** (width / (width - 2))) ** (-2 * i / width), 1.0
+    if case.has("dynamic"):
+        stretch = factor * positions / original - (factor - 1)
+        return (THETA * stretch ** (width / (width - 2))) ** (-2 * i / width), 1.0
+    if case.has("llama3"):
+        wavelength = 2 * math.pi / f
+        blend = (original / wavelength - low) / (high - low)
+        between = (1 - blend) * f / factor + blend * f
+        return torch.where(wavelength < original / high, f, torch.where(wavelength > original / low, f / factor, between)), 1.0
+    if case.has("longrope"):
+        return f / torch.tensor(LONG_FACTORS, dtype=f.dtype), math.sqrt(1 + math.log(factor) / math.log(original))
+    return f, 1.0
 
 
 def rotate(case, x):
@@ -349,7 +407,14 @@ def hidden_keys(mask, rows):
         return torch.zeros(rows, rows, dtype=torch.bool)
     if mask == "causal":
         return j > i
-    return (j > i) | (j <= i - int(mask.removeprefix("window ")))
+    kind, *numbers = mask.split()
+    if kind == "prefix":
+        return (j > i) & (j >= int(numbers[0]))
+    if kind == "chunked":
+        return (j > i) | (i // int(numbers[0]) != j // int(numbers[0]))
+    if kind == "streaming":
+        return (j > i) | ((j <= i - int(numbers[1])) & (j >= int(numbers[0])))
+    return (j > i) | (j <= i - int(numbers[0]))  # window
 
 
 def heads_of(x, width):
@@ -487,6 +552,26 @@ def mix(case, mixer, w, x, below):
     return recurrence(case, mixer, w, x) if recurrence else attention(case, mixer, w, x, below)
 
 
+def norm(case, w, name, x):
+    if case.norm == "rms_norm":
+        return rms_norm(x, w[name + ".weight"])
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return rms_norm(centred, w[name + ".weight"]) + w[name + ".bias"]
+
+
+def feed_forward(case, w, y):
+    up = y @ w["feed_forward.w_up"]
+    if case.feed_forward == "swiglu":
+        hidden = silu(y @ w["feed_forward.w_gate"]) * up
+    elif case.feed_forward == "geglu_tanh":
+        hidden = gelu(y @ w["feed_forward.w_gate"], approximate="tanh") * up
+    else:
+        activation = torch.relu if case.feed_forward == "relu" else gelu
+        hidden = activation(up + w["feed_forward.b_up"])
+        return hidden @ w["feed_forward.w_down"] + w["feed_forward.b_down"]
+    return hidden @ w["feed_forward.w_down"]
+
+
 def forward(case, weights, x):
     below = []  # what the lower layers publish: probabilities by query head, values by kv head
     for layer, mixer in enumerate(case.layers):
@@ -494,10 +579,19 @@ def forward(case, weights, x):
         if mixer.kind == "coefficient_holder":
             below.append({"coefficients": w["mixer.scale"][0] * torch.softmax(w["mixer.logits"][0], dim=0)})
             continue
-        mixed, signals = mix(case, mixer, part(w, "mixer."), rms_norm(x, w["norm.weight"]), below)
-        x = x + mixed
-        y = rms_norm(x, w["feed_forward_norm.weight"])
-        x = x + (silu(y @ w["feed_forward.w_gate"]) * (y @ w["feed_forward.w_up"])) @ w["feed_forward.w_down"]
+        normed = x if case.form == "post_norm" else norm(case, w, "norm", x)
+        mixed, signals = mix(case, mixer, part(w, "mixer."), normed, below)
+        if case.form == "pre_norm":
+            x = x + mixed
+            x = x + feed_forward(case, w, norm(case, w, "feed_forward_norm", x))
+        elif case.form == "post_norm":
+            x = norm(case, w, "norm", x + mixed)
+            x = norm(case, w, "feed_forward_norm", x + feed_forward(case, w, x))
+        elif case.form == "parallel":
+            x = x + mixed + feed_forward(case, w, normed)
+        else:
+            x = x + norm(case, w, "mixer_out_norm", mixed)
+            x = x + norm(case, w, "feed_forward_out_norm", feed_forward(case, w, norm(case, w, "feed_forward_norm", x)))
         below.append(signals)
     return x
 
@@ -556,6 +650,8 @@ def generate(case, folder):
         metadata["value_width"] = str(case.value_width)
     if case.options:
         metadata["options"] = case.options
+    if (case.form, case.norm, case.feed_forward) != ("pre_norm", "rms_norm", "swiglu"):
+        metadata["block"] = f"{case.form} {case.norm} {case.feed_forward}"
     for name, exact in reference.items():
         error = (single[name].double() - exact).abs().max() / exact.abs().max().clamp(min=1e-300)
         metadata["err32." + name] = f"{error.item():.3e}"
