@@ -28,10 +28,10 @@ void with_stored(const HeadRows<Scalar>& x, Interval keys, [[maybe_unused]] Scal
   }
 }
 
-/// At least half of a packet's lanes would idle.
+/// No more than the lanes of a packet.
 template <class Scalar>
 constexpr bool are_few(Index stacked_rows) {
-  return 2 * stacked_rows <= Index(full_width<Scalar>);
+  return stacked_rows <= Index(full_width<Scalar>);
 }
 
 /// Keys of a tile: 16 KiB of K and of V at most, half of the first cache each.
@@ -218,9 +218,10 @@ struct FewRows {
     });
   }
 
-  /// Rows of x from `key` on, if they touch and are there.
-  static Soon soon(const HeadRows<Scalar>& x, Index key) {
-    if (x.stride != x.width || key >= x.rows) return {};
+  /// Rows of x from `key` on, if they touch and are there. Short ones that one row reads come in order well enough.
+  Soon soon(const HeadRows<Scalar>& x, Index key) const {
+    const bool in_order = count == 1 && x.width * bytes_of<Scalar>(x.storage) <= 256;
+    if (in_order || x.stride != x.width || key >= x.rows) return {};
     if (x.storage != Storage::arithmetic) return {reinterpret_cast<const char*>(x.narrow + key * x.stride), true};
     return {reinterpret_cast<const char*>(x.data + key * x.stride), true};
   }

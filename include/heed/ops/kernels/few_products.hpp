@@ -47,18 +47,23 @@ struct Soon {
   }
 };
 
-/// Keys whose dot products with `rows` rows run side by side: four chains of multiply-adds, whose latency is four or five,
-/// with as few rows of K as can be read at once.
+/// Asks for nothing.
+struct Never {
+  EIGEN_ALWAYS_INLINE void ask(Index) {}
+};
+
+/// Keys whose dot products with `rows` rows run side by side: few, so that rows of K are read in the order in which they
+/// lie.
 template <int rows>
-inline constexpr int keys_side_by_side = 4 / rows;
+inline constexpr int keys_side_by_side = rows == 2 ? 2 : 1;
 
 /// Dot products that are summed over lanes together.
 template <int rows, class Scalar>
 inline constexpr int keys_at_once = (std::max)(full_width<Scalar> / rows, keys_side_by_side<rows>);
 
 /// The dot products of q [rows x width] with `keys` rows of k, not yet summed over lanes: [rows x keys].
-template <int rows, int keys, class Rows, class Scalar = typename Rows::Scalar>
-EIGEN_ALWAYS_INLINE auto unsummed_dots(const Scalar* q, Index q_stride, Rows k, Index width, Soon& soon) {
+template <int rows, int keys, class Rows, class Ahead, class Scalar = typename Rows::Scalar>
+EIGEN_ALWAYS_INLINE auto unsummed_dots(const Scalar* q, Index q_stride, Rows k, Index width, Ahead& soon) {
   using Packet = Lanes<Scalar>;
   using Element = typename Rows::Element;
   constexpr Index lanes = full_width<Scalar>, step = load_width<Rows>;
@@ -82,8 +87,8 @@ EIGEN_ALWAYS_INLINE auto unsummed_dots(const Scalar* q, Index q_stride, Rows k, 
 }
 
 /// out [rows x keys_at_once] = q k^T over `width` columns, in whole loads; rows of out `stride` apart.
-template <int rows, class Rows, class Scalar = typename Rows::Scalar>
-Soon dots_of_few(Scalar* out, Index stride, const Scalar* q, Index q_stride, Rows k, Index width, Soon soon) {
+template <int rows, class Rows, class Ahead, class Scalar = typename Rows::Scalar>
+Ahead dots_of_few(Scalar* out, Index stride, const Scalar* q, Index q_stride, Rows k, Index width, Ahead soon) {
   constexpr std::size_t lanes = std::size_t(full_width<Scalar>), keys = std::size_t(keys_side_by_side<rows>);
   constexpr std::size_t at_once = std::size_t(keys_at_once<rows, Scalar>);
   [&]<std::size_t... I, std::size_t... G, std::size_t... S, std::size_t... L>(
@@ -109,8 +114,9 @@ Soon dots_of_few(Scalar* out, Index stride, const Scalar* q, Index q_stride, Row
 }
 
 /// scores [rows x keys] = q k^T, rows of scores `stride` apart.
-template <int rows, class Rows, class Scalar = typename Rows::Scalar>
-void score_rows(Scalar* scores, Index stride, const Scalar* q, Index q_stride, Rows k, Index keys, Index width, Soon soon) {
+template <int rows, class Rows, class Ahead, class Scalar = typename Rows::Scalar>
+void score_rows(Scalar* scores, Index stride, const Scalar* q, Index q_stride, Rows k, Index keys, Index width,
+                Ahead soon) {
   constexpr int at_once = keys_at_once<rows, Scalar>;
   static_assert(rows * at_once % full_width<Scalar> == 0);
   const Index whole = width / load_width<Rows> * load_width<Rows>;
@@ -119,7 +125,7 @@ void score_rows(Scalar* scores, Index stride, const Scalar* q, Index q_stride, R
     soon = dots_of_few<rows>(scores + key, stride, q, q_stride, Rows{k.data + key * k.stride, k.stride}, whole, soon);
   for (; key < keys; ++key) {  // each of the last keys stands for all
     Scalar out[std::size_t(rows * at_once)];
-    dots_of_few<rows>(out, at_once, q, q_stride, Rows{k.data + key * k.stride, 0}, whole, Soon{});
+    dots_of_few<rows>(out, at_once, q, q_stride, Rows{k.data + key * k.stride, 0}, whole, Never{});
     for (int r = 0; r < rows; ++r) scores[r * stride + key] = out[r * at_once];
   }
   if (whole == width) return;
@@ -137,7 +143,10 @@ template <class Rows, class Scalar = typename Rows::Scalar>
 void score_few(Scalar* scores, Index stride, const Scalar* q, Index q_stride, Index count, Rows k, Index keys, Index width,
                Soon soon) {
   const auto block = [&]<int rows>(Index i) {
-    score_rows<rows>(scores + i * stride, stride, q + i * q_stride, q_stride, k, keys, width, soon);
+    if (rows == 1 && !soon.wanted)
+      score_rows<rows>(scores + i * stride, stride, q + i * q_stride, q_stride, k, keys, width, Never{});
+    else
+      score_rows<rows>(scores + i * stride, stride, q + i * q_stride, q_stride, k, keys, width, soon);
     soon.wanted = false;
   };
   Index i = 0;
@@ -148,9 +157,9 @@ void score_few(Scalar* scores, Index stride, const Scalar* q, Index q_stride, In
 
 /// o [rows x packets] = factor o + weights [rows x keys] v: the columns from `e` on, in as many packets. One row of output
 /// is one chain of multiply-adds: with fewer than four rows several keys run side by side, and are added up last.
-template <int rows, int packets, bool whole, class Rows, class Scalar = typename Rows::Scalar>
-Soon add_columns(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* weights, Index stride, Rows v, Index keys,
-                 Index columns, Soon soon) {
+template <int rows, int packets, bool whole, class Rows, class Ahead, class Scalar = typename Rows::Scalar>
+Ahead add_columns(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* weights, Index stride, Rows v, Index keys,
+                  Index columns, Ahead soon) {
   using Packet = Lanes<Scalar>;
   constexpr Index lanes = full_width<Scalar>;
   constexpr std::size_t phases = 4 / std::size_t(rows);
@@ -196,9 +205,9 @@ Soon add_columns(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* 
 }
 
 /// o [rows x width] = factor o + weights [rows x keys] v [keys x width]
-template <int rows, class Rows, class Scalar = typename Rows::Scalar>
-Soon add_rows(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* weights, Index stride, Rows v, Index keys,
-              Index width, Soon soon) {
+template <int rows, class Rows, class Ahead, class Scalar = typename Rows::Scalar>
+Ahead add_rows(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* weights, Index stride, Rows v, Index keys,
+               Index width, Ahead soon) {
   constexpr int packets = product_rows == 8 ? 4 : 2;  // of 32 registers, or of 16
   constexpr int least = int(Rows::packets);
   constexpr Index lanes = full_width<Scalar>;
@@ -219,7 +228,10 @@ template <class Rows, class Scalar = typename Rows::Scalar>
 void add_few(Scalar* o, Index o_stride, const Scalar* factor, const Scalar* weights, Index stride, Index count, Rows v,
              Index keys, Index width, Soon soon) {
   const auto block = [&]<int rows>(Index i) {
-    soon = add_rows<rows>(o + i * o_stride, o_stride, factor + i, weights + i * stride, stride, v, keys, width, soon);
+    if (rows == 1 && !soon.wanted)
+      add_rows<rows>(o + i * o_stride, o_stride, factor + i, weights + i * stride, stride, v, keys, width, Never{});
+    else
+      soon = add_rows<rows>(o + i * o_stride, o_stride, factor + i, weights + i * stride, stride, v, keys, width, soon);
     soon.wanted = false;
   };
   Index i = 0;
