@@ -153,7 +153,7 @@ TYPED_TEST(SelectiveScan, EqualsItsStepsAndAddsTheirGradientForAnyChunk) {
   using W = Wide<Scalar>;
   for (const Sizes sizes :
        {Sizes{1, 1, 1}, Sizes{1, 33, 7}, Sizes{1, 64, 16}, Sizes{7, 6, 4, 2}, Sizes{9, 70, 3}, Sizes{33, 39, 5, 3},
-        Sizes{70, 5, 16}, Sizes{4, 130, 2}, Sizes{31, 17, 15}, Sizes{32, 16, 17}, Sizes{65, 129, 31}}) {
+        Sizes{70, 5, 16}, Sizes{4, 262, 2}, Sizes{31, 17, 15}, Sizes{32, 16, 17}, Sizes{65, 129, 31}, Sizes{33, 257, 16}}) {
     const Case<Scalar> at(sizes);
     const Sequences rows({sizes.T});
     const Matrix<Scalar> d_y = random_matrix<Scalar>(sizes.T, sizes.C, "d_y");
@@ -253,7 +253,7 @@ TYPED_TEST(SelectiveScan, PackedRaggedSequencesAreThoseSequencesOneByOne) {
 TYPED_TEST(SelectiveScan, HasTheSameBitsInAnyOrderOfJobs) {
   using Scalar = TypeParam;
   const Sequences rows({40, 0, 1, 9});
-  const Sizes sizes{rows.rows(), 140, 3, 2};
+  const Sizes sizes{rows.rows(), 540, 3, 2};
   const Index chunk = 8;
   const Case<Scalar> at(sizes);
   const Matrix<Scalar> d_y = random_matrix<Scalar>(sizes.T, sizes.C, "d_y");

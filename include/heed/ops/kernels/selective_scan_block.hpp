@@ -15,7 +15,7 @@
 namespace heed::inline HEED_ABI::detail {
 
 // Of a job: wide enough that a row of them repays its start, narrow enough that their states stay near.
-inline constexpr Index scan_channels = 128;
+inline constexpr Index scan_channels = 256;
 
 template <class Scalar>
 struct ScanBlock {
