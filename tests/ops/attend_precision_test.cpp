@@ -2,6 +2,7 @@
 // as ops/precision.hpp says.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <heed/ops/attend.hpp>
 #include <limits>
@@ -35,19 +36,16 @@ Output attend(Problem<float>& p, Precision precision) {
   return attend(p, precision, workers);
 }
 
-/// x as terms.
-std::vector<float> split(float x, int terms) {
-  std::vector<float> all;
-  for (; terms > 0; --terms) {
-    all.push_back(static_cast<float>(Eigen::bfloat16(x)));
-    x -= all.back();
-  }
+/// x as three terms.
+std::array<float, 3> split(float x) {
+  std::array<float, 3> all{};
+  for (float& term : all) x -= term = static_cast<float>(Eigen::bfloat16(x));
   return all;
 }
 
 /// a b in terms
 float product(float a, float b, int terms) {
-  const auto as = split(a, terms), bs = split(b, terms);
+  const auto as = split(a), bs = split(b);
   float sum = 0;
   for (int i = terms - 1; i >= 0; --i)
     for (int j = terms - 1 - i; j >= 0; --j) sum += as[std::size_t(i)] * bs[std::size_t(j)];

@@ -138,7 +138,7 @@ class Filling : public testing::Test {
  protected:
   static constexpr Index stride = 37;
   std::vector<float> x = std::vector<float>(32 * stride);
-  PairTile tiles[6];
+  PairTile tiles[6];  // two for each term
   Filling() {
     Random random(6, "filling");
     for (float& value : x) value = static_cast<float>(random.normal());
@@ -146,14 +146,14 @@ class Filling : public testing::Test {
     x[2 * stride + 3] = std::numeric_limits<float>::max();
   }
   float at(Index row, Index column) const { return x[std::size_t(row * stride + column)]; }
-  /// tiles[2 term] row i, pair j is (first(i, j), second(i, j)).
+  /// tiles[2 term + tile] row i, pair j is (first(i, j), second(i, j)).
   template <class First, class Second>
-  void expect_pairs(int terms, First&& first, Second&& second) {
+  void expect_pairs(int terms, First&& first, Second&& second, Index tile = 0) {
     for (int term = 0; term < terms; ++term)
       for (Index i = 0; i < 16; ++i)
         for (Index j = 0; j < 16; ++j) {
-          ASSERT_EQ(lower(tiles[2 * term].pairs[i][j]), term_of(first(i, j), term)) << terms << term << i << j;
-          ASSERT_EQ(upper(tiles[2 * term].pairs[i][j]), term_of(second(i, j), term)) << terms << term << i << j;
+          ASSERT_EQ(lower(tiles[2 * term + tile].pairs[i][j]), term_of(first(i, j), term)) << terms << term << i << j;
+          ASSERT_EQ(upper(tiles[2 * term + tile].pairs[i][j]), term_of(second(i, j), term)) << terms << term << i << j;
         }
   }
 };
@@ -177,13 +177,17 @@ TEST_F(Filling, AlongRowsPairsNeighbours) {
 
 TEST_F(Filling, AcrossRowsPairsOneUnderTheOther) {
   for (int terms = 1; terms <= 3; ++terms)
-    for (const Index n : {0, 1, 7, 15, 16})
+    for (const Index n : {1, 7, 15, 16, 17, 31, 32})
       for (Index rows = 1; rows <= 32; ++rows) {
-        const auto value = [&](Index key, Index e) { return key < rows && e < n ? at(key, e) : 0.0f; };
-        fill_across_transposed(tiles, 2, terms, x.data(), stride, rows, n);
-        expect_pairs(
-            terms, [&](Index i, Index j) { return value(2 * j, i); },
-            [&](Index i, Index j) { return value(2 * j + 1, i); });
+        fill_across_transposed(tiles, 2, terms, 2, x.data(), stride, rows, n);
+        for (const Index tile : {0, 1}) {
+          const auto value = [&](Index key, Index e) {
+            return key < rows && 16 * tile + e < n ? at(key, 16 * tile + e) : 0.0f;
+          };
+          expect_pairs(
+              terms, [&](Index i, Index j) { return value(2 * j, i); },
+              [&](Index i, Index j) { return value(2 * j + 1, i); }, tile);
+        }
       }
 }
 

@@ -54,6 +54,17 @@ struct PackedRows {
   bool* finite;  // per panel: no NaN and no infinity among the terms of V
 };
 
+/// Asks for a row before its turn: where other heads' columns lie between, every row is in a page of its own, and no
+/// prefetcher of the processor goes from page to page.
+EIGEN_ALWAYS_INLINE void ask_for([[maybe_unused]] const float* x, [[maybe_unused]] Index width) {
+#if defined(HEED_AVX512_BF16)
+  for (Index e = 0; e < width; e += 16) ask_for_avx512(x + e);
+#endif
+}
+EIGEN_ALWAYS_INLINE void ask_for(const HeadRows<float>& x, Index row) {
+  if (x.storage == Storage::arithmetic && row < x.rows) ask_for(x.data + row * x.stride, x.width);
+}
+
 /// Panels [panels] of the group's rows.
 inline void pack_panels(const QueryGroup<float>& group, const TermShape& shape, Interval panels, PackedRows packed,
                         Arena& scratch) {
@@ -65,21 +76,19 @@ inline void pack_panels(const QueryGroup<float>& group, const TermShape& shape, 
     const auto k = rows_in(group.k, keys, k_buffer);
     PairTile* to = packed.k + panel * shape.k_panel();
     for (Index half = 0; half < 2; ++half)
-      for (Index step = 0; step < shape.steps; ++step)
-        fill_along(
-            to + half * shape.steps + step, 2 * shape.steps, shape.terms,
-            [&](Index i) {
-              const Index key = half * tile_rows + i;
-              return key < rows ? k.data + key * k.row + step * tile_columns : nullptr;
-            },
-            (std::min)(tile_columns, group.k.width - step * tile_columns), 1.0f);
+      fill_along(
+          to + half * shape.steps, 2 * shape.steps, shape.terms,
+          [&](Index i) {
+            const Index key = half * tile_rows + i;
+            ask_for(group.k, keys.begin + key + panel_keys);
+            ask_for(group.v, keys.begin + key);
+            return key < rows ? k.data + key * k.row : nullptr;
+          },
+          group.k.width, 1.0f);
 
     const auto v = rows_in(group.v, keys, v_buffer);
-    to = packed.v + panel * shape.v_panel();
-    for (Index tile = 0; tile < shape.v_tiles; ++tile) {
-      const Index e = tile * tile_rows, n = (std::max)(Index(0), (std::min)(tile_rows, group.v.width - e));
-      fill_across_transposed(to + tile, shape.v_tiles, shape.terms, n > 0 ? v.data + e : v.data, v.row, rows, n);
-    }
+    fill_across_transposed(packed.v + panel * shape.v_panel(), shape.v_tiles, shape.terms, shape.v_tiles, v.data, v.row,
+                           rows, group.v.width);
     // What rounds to infinity in bf16 becomes it here too.
     float zero = 0;
     for (Index key = 0; key < rows; ++key)
@@ -134,7 +143,7 @@ struct TermBlock {
   TermShape shape;
   Stacked s;    // lanes: whole pairs of tiles
   PairTile* q;  // [terms][lane tiles][steps]
-  float* tile;  // [keys x lanes] S^T, then P^T
+  float* tile;  // [keys x lanes] S^T
   PairTile* p;  // [terms][panels of a tile][lane tiles]
   float* o;     // [E_v x lanes], E_v padded
 
@@ -142,45 +151,130 @@ struct TermBlock {
   Index p_term() const { return term_tile_panels * lane_tiles(); }
 };
 
-/// tile [keys x lanes] = K Q^T of so many panels from `panel` on
-template <class Tiles>
-void score_panels(Tiles& tiles, const TermBlock& block, const PackedRows& packed, Interval panels) {
-  const Index steps = block.shape.steps, lanes = block.s.lanes;
-  for (Index panel = panels.begin; panel < panels.end; ++panel)
-    for (Index lane = 0; lane < block.lane_tiles(); lane += 2) {
-      tiles.zero();
-      accumulate_terms(tiles, block.shape.terms, TermTiles{packed.k + panel * block.shape.k_panel(), 2 * steps, steps, 1},
-                       TermTiles{block.q + lane * steps, block.lane_tiles() * steps, steps, 1}, steps);
-      tiles.store(block.tile + (panel - panels.begin) * panel_keys * lanes + lane * tile_rows, lanes);
-    }
+/// f(left, right) for every pair of pairs of tiles. A right operand of up to 24 KiB stays in the first cache, and what is
+/// on the left comes once, from the second; of a larger one a part stays, and what is on the left comes for every part.
+template <class F>
+void for_each_pair(Index left_pairs, Index right_pairs, Index right_tiles, F&& f) {
+  if (right_tiles <= 24)
+    for (Index left = 0; left < left_pairs; ++left)
+      for (Index right = 0; right < right_pairs; ++right) f(left, right);
+  else
+    for (Index right = 0; right < right_pairs; ++right)
+      for (Index left = 0; left < left_pairs; ++left) f(left, right);
 }
 
-/// o [E_v x lanes] += V^T P^T of panels `panels`; `first` is the tile's first panel.
+/// tile [keys x lanes] = K Q^T of `panels`
+template <class Tiles>
+void score_panels(Tiles& tiles, const TermBlock& block, const PackedRows& packed, Interval panels) {
+  const Index steps = block.shape.steps, lanes = block.s.lanes, q_term = block.lane_tiles() * steps;
+  const PairTile* k = packed.k + panels.begin * block.shape.k_panel();
+  for_each_pair(panels.size(), lanes / tile_columns, block.shape.terms * q_term, [&](Index panel, Index pair) {
+    tiles.zero();
+    accumulate_terms(tiles, block.shape.terms, TermTiles{k + panel * block.shape.k_panel(), 2 * steps, steps, 1},
+                     TermTiles{block.q + 2 * pair * steps, q_term, steps, 1}, steps);
+    tiles.store(block.tile + panel * panel_keys * lanes + pair * tile_columns, lanes);
+  });
+}
+
+/// o [E_v x lanes] += V^T P^T of `panels`; `first` is the tile's first panel.
 template <class Tiles>
 void add_panels(Tiles& tiles, const TermBlock& block, const PackedRows& packed, Index first, Interval panels) {
   const Index lanes = block.s.lanes;
   const PairTile* v = packed.v + panels.begin * block.shape.v_panel();
   const PairTile* p = block.p + (panels.begin - first) * block.lane_tiles();
-  for (Index e = 0; e < block.shape.v_tiles; e += 2)
-    for (Index lane = 0; lane < block.lane_tiles(); lane += 2) {
-      float* o = block.o + e * tile_rows * lanes + lane * tile_rows;
-      tiles.load(o, lanes);
-      accumulate_terms(tiles, block.shape.terms, TermTiles{v + e, block.shape.v_tiles, 1, block.shape.v_panel()},
-                       TermTiles{p + lane, block.p_term(), 1, block.lane_tiles()}, panels.size());
-      tiles.store(o, lanes);
-    }
+  for_each_pair(
+      block.shape.v_tiles / 2, lanes / tile_columns, block.shape.terms * block.p_term(), [&](Index e, Index pair) {
+        float* o = block.o + e * tile_columns * lanes + pair * tile_columns;
+        tiles.load(o, lanes);
+        accumulate_terms(tiles, block.shape.terms, TermTiles{v + 2 * e, block.shape.v_tiles, 1, block.shape.v_panel()},
+                         TermTiles{p + 2 * pair, block.p_term(), 1, block.lane_tiles()}, panels.size());
+        tiles.store(o, lanes);
+      });
 }
 
-/// p = tile [keys x lanes] in terms. Rows from `keys` to the end of a panel are zero.
-inline void pack_probabilities(const TermBlock& block, Index keys) {
+/// e^x for x <= 0 to 2^-17 of itself, which is more than bf16 shows; exactly zero below -87. NaN stays NaN.
+///   2^n p(f),  n = round(x log2 e),  p a polynomial on |f| <= 1/2 with p(0) = 1
+inline Lanes<float> rounded_exponential(Lanes<float> x) {
+  if constexpr (full_width<float> == 1) {
+    return exponential(x);
+  } else {
+    using namespace Eigen::internal;
+    using Packet = typename Lanes<float>::Packet;
+    using Bits = typename unpacket_traits<Packet>::integer_packet;
+    const Lanes<float> log2_e = Lanes<float>::all(1.44269504f);
+    const Lanes<float> rounding =
+        Lanes<float>::all(12583039.0f);  // 1.5 2^23 + 127: the last bits of n + it are 2^n's exponent
+    const Lanes<float> n = multiply_add(x, log2_e, rounding), f = multiply_add(x, log2_e, rounding - n);
+    Lanes<float> p = Lanes<float>::all(0.00958285429f);
+    for (const float c : {0.0559064333f, 0.240240986f, 0.693124192f, 1.0f}) p = multiply_add(p, f, Lanes<float>::all(c));
+    const Packet power = preinterpret<Packet>(Bits(plogical_shift_left<23>(Bits(preinterpret<Bits>(n.raw)))));
+    return {pandnot(pmul(p.raw, power), pcmp_lt(x.raw, pset1<Packet>(-87.0f)))};
+  }
+}
+
+/// P of two keys and 32 lanes, in terms: row `row` of two tiles for each term. Their sums join l.
+template <class Exponential>
+void pack_pair(PairTile* p, Index apart, int terms, Index row, const float* even, const float* odd, const Lanes<float>* m,
+               Lanes<float>* l, Exponential&& exponential_of) {
+  constexpr Index width = full_width<float>;
+  constexpr Index packets = tile_columns / width;
+  float at_even[tile_columns], at_odd[tile_columns];
+  for (Index i = 0; i < packets; ++i) {
+    const Lanes<float> first = exponential_of(Lanes<float>::load(even + i * width) - m[i]);
+    const Lanes<float> second = exponential_of(Lanes<float>::load(odd + i * width) - m[i]);
+    l[i] = l[i] + first + second;
+    first.store(at_even + i * width);
+    second.store(at_odd + i * width);
+  }
+  fill_row(p, apart, terms, row, at_even, at_odd);
+  fill_row(p + 1, apart, terms, row, at_even + tile_rows, at_odd + tile_rows);
+}
+
+/// p = e^(tile - m) in terms, after m [lanes] has taken in the maximum of tile [keys x lanes]; l and what was summed before
+/// are brought to the new m: rescale = e^(m before - m). Rows of p from `keys` to the end of a panel are zero. See
+/// softmax_tile for why m starts at the lowest number.
+inline void softmax_terms(const TermBlock& block, Index keys, float* m, float* l, float* rescale) {
+  constexpr Index width = full_width<float>;
+  constexpr Index packets = tile_columns / width;
   const Index lanes = block.s.lanes, panels = in_steps(keys);
-  std::fill(block.tile + keys * lanes, block.tile + panels * panel_keys * lanes, 0.0f);
-  for (Index k = 0; k < panels * tile_rows; ++k)
-    for (Index lane = 0; lane < block.lane_tiles(); ++lane) {
-      const float* even = block.tile + 2 * k * lanes + lane * tile_rows;
-      fill_row(block.p + k / tile_rows * block.lane_tiles() + lane, block.p_term(), block.shape.terms, k % tile_rows, even,
-               even + lanes);
+  std::fill(block.tile + keys * lanes, block.tile + panels * panel_keys * lanes, -std::numeric_limits<float>::infinity());
+  for (Index lane = 0; lane < lanes; lane += tile_columns) {
+    Lanes<float> high[packets], sum[packets];
+    for (Index i = 0; i < packets; ++i) high[i] = Lanes<float>::load(m + lane + i * width);
+    for (Index key = 0; key < keys; ++key)
+      for (Index i = 0; i < packets; ++i)
+        high[i] = maximum(high[i], Lanes<float>::load(block.tile + key * lanes + lane + i * width));
+    for (Index i = 0; i < packets; ++i) {
+      falling_exponential(Lanes<float>::load(m + lane + i * width) - high[i]).store(rescale + lane + i * width);
+      high[i].store(m + lane + i * width);
+      sum[i] = Lanes<float>::all(0);
     }
+    for (Index k = 0; k < panels * tile_rows; ++k) {
+      const float* even = block.tile + 2 * k * lanes + lane;
+      PairTile* p = block.p + k / tile_rows * block.lane_tiles() + lane / tile_rows;
+      if (block.shape.terms == 1)
+        pack_pair(p, block.p_term(), 1, k % tile_rows, even, even + lanes, high, sum,
+                  [](Lanes<float> x) { return rounded_exponential(x); });
+      else
+        pack_pair(p, block.p_term(), block.shape.terms, k % tile_rows, even, even + lanes, high, sum,
+                  [](Lanes<float> x) { return falling_exponential(x); });
+    }
+    for (Index i = 0; i < packets; ++i) {
+      float* to = l + lane + i * width;
+      multiply_add(Lanes<float>::load(to), Lanes<float>::load(rescale + lane + i * width), sum[i]).store(to);
+    }
+  }
+}
+
+/// The sum of the terms of P at a key, counted from the tile's first, and a lane.
+inline float probability(const TermBlock& block, Index key, Index lane) {
+  const PairTile* tile = block.p + key / panel_keys * block.lane_tiles() + lane / tile_rows;
+  float sum = 0;
+  for (int term = 0; term < block.shape.terms; ++term) {
+    const std::uint32_t pair = tile[term * block.p_term()].pairs[key % panel_keys / 2][lane % tile_rows];
+    sum += std::bit_cast<float>(key % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+  }
+  return sum;
 }
 
 /// o += P V of the pairs of one panel that are visible: what a row does not see may be NaN.
@@ -195,7 +289,7 @@ void add_visible(const TermBlock& block, const HeadRows<float>& v, float* buffer
       for (Index i = seen.begin; i < seen.end; ++i) {
         if (hides(h, i, key)) continue;
         const Index lane = block.s.lane(h, i);
-        const float p = sum_of_terms(block.tile[(key - first_key) * block.s.lanes + lane], block.shape.terms);
+        const float p = probability(block, key - first_key, lane);
         for (Index e = 0; e < v.width; ++e)
           block.o[e * block.s.lanes + lane] += p * sum_of_terms(v_j[e], block.shape.terms);
       }
@@ -262,15 +356,17 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
   const auto lanes = LaneSlopes<float>::make(group, s, scratch);
   std::fill_n(m, s.lanes, std::numeric_limits<float>::lowest());
   for (Index lane = 0; lane < block.lane_tiles(); ++lane)
-    for (Index step = 0; step < shape.steps; ++step)
-      fill_along_transposed(
-          block.q + lane * shape.steps + step, block.lane_tiles() * shape.steps, shape.terms,
-          [&](Index i) {
-            const Index at = lane * tile_rows + i, of_row = at / group.heads, h = at % group.heads;
-            return of_row < count ? group.q + (row + of_row) * group.q_stride + h * group.k.width + step * tile_columns
-                                  : nullptr;
-          },
-          (std::min)(tile_columns, group.k.width - step * tile_columns), group.scale);
+    fill_along_transposed(
+        block.q + lane * shape.steps, block.lane_tiles() * shape.steps, shape.terms,
+        [&](Index i) {
+          const auto row_of = [&](Index at) {
+            return group.q + (row + at / group.heads) * group.q_stride + at % group.heads * group.k.width;
+          };
+          const Index at = lane * tile_rows + i, ahead = at + tile_rows;
+          if (ahead < group.heads * count) ask_for(row_of(ahead), group.k.width);
+          return at < group.heads * count ? row_of(at) : nullptr;
+        },
+        group.k.width, group.scale);
 
   Tiles tiles;
   bool first = true;
@@ -284,8 +380,7 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
       if (group.alters_logits()) alter_tile(block.tile, group, s, Interval{0, s.lanes}, row, keys, lanes);
       if (coverage == Coverage::partial) hide(block.tile, s, keys, -std::numeric_limits<float>::infinity());
       keep_logits(block.tile, group, s, Interval{0, s.lanes}, row, keys);
-      softmax_tile(block.tile, keys.size(), s.lanes, m, l, rescale);
-      pack_probabilities(block, keys.size());
+      softmax_terms(block, keys.size(), m, l, rescale);
       if (!first) rescale_lanes(block.o, rescale, s.lanes, shape.values());
       first = false;
       // A hidden pair has P = 0, but 0 NaN = NaN.

@@ -8,14 +8,12 @@
 // its pairs.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
 #include "../../core/matrix.hpp"
-
-#if defined(HEED_AVX512_BF16)
 #include "bf16_terms_avx512.hpp"
-#endif
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -76,9 +74,9 @@ inline void fill_row_along(PairTile* tile, Index apart, int terms, Index row, co
 #if defined(HEED_AVX512_BF16)
   fill_row_along_avx512(tile->pairs[row], apart * Index(sizeof(PairTile) / 4), terms, x, n, factor);
 #else
-  float even[tile_rows] = {}, odd[tile_rows] = {};
-  for (Index i = 0; i < n; ++i) (i % 2 == 0 ? even : odd)[i / 2] = factor * x[i];
-  fill_row(tile, apart, terms, row, even, odd);
+  float halves[2][tile_rows] = {};
+  for (Index i = 0; i < n; ++i) halves[i % 2][i / 2] = factor * x[i];
+  fill_row(tile, apart, terms, row, halves[0], halves[1]);
 #endif
 }
 
@@ -94,42 +92,57 @@ void transpose_16(const Word* x, Index stride, Word* to, Index to_stride) {
 #endif
 }
 
-/// tile = pairs along 16 rows of 32 numbers: row(i) points to row i, or is null: zeros. n <= 32 of a row are there.
+/// The same in place.
+inline void transpose_pairs(PairTile& tile) {
+#if !defined(HEED_AVX512_BF16)
+  const PairTile copy = tile;
+#else
+  const PairTile& copy = tile;  // it is read before it is written
+#endif
+  transpose_16(copy.pairs[0], tile_rows, tile.pairs[0], tile_rows);
+}
+
+/// tiles = pairs along 16 rows of `width` numbers, in steps of 32: row(i) points to row i, or is null: zeros. The tiles of
+/// a row of steps lie side by side, those of a term `apart` tiles after those of the term before. Row by row, since rows
+/// may be far apart.
 template <class Row>
-void fill_along(PairTile* tile, Index apart, int terms, Row&& row, Index n, float factor) {
+void fill_along(PairTile* tiles, Index apart, int terms, Row&& row, Index width, float factor) {
   const float zero[1] = {};
   for (Index i = 0; i < tile_rows; ++i) {
     const float* x = row(i);
-    fill_row_along(tile, apart, terms, i, x == nullptr ? zero : x, x == nullptr ? Index(0) : n, factor);
+    for (Index step = 0; step * tile_columns < width; ++step)
+      fill_row_along(tiles + step, apart, terms, i, x == nullptr ? zero : x + step * tile_columns,
+                     x == nullptr ? Index(0) : (std::min)(tile_columns, width - step * tile_columns), factor);
   }
 }
 
-/// The same, transposed: a right operand whose columns are the rows.
+/// The same, transposed: right operands whose columns are the rows.
 template <class Row>
-void fill_along_transposed(PairTile* tile, Index apart, int terms, Row&& row, Index n, float factor) {
-  PairTile along[3];
-  fill_along(along, 1, terms, row, n, factor);
+void fill_along_transposed(PairTile* tiles, Index apart, int terms, Row&& row, Index width, float factor) {
+  fill_along(tiles, apart, terms, row, width, factor);
   for (int term = 0; term < terms; ++term)
-    transpose_16(along[term].pairs[0], tile_rows, tile[term * apart].pairs[0], tile_rows);
+    for (Index step = 0; step * tile_columns < width; ++step) transpose_pairs(tiles[term * apart + step]);
 }
 
-/// tile = pairs across rows 2k and 2k + 1 of x, of which `rows` <= 32 are there, transposed: a left operand whose rows are
-/// the n <= 16 columns of x.
-inline void fill_across_transposed(PairTile* tile, Index apart, int terms, const float* x, Index stride, Index rows,
-                                   Index n) {
-  PairTile across[3];
-  float padded[2][tile_rows] = {};
-  for (Index k = 0; k < tile_rows; ++k) {
-    if (2 * k + 1 < rows && n == tile_rows) {
-      fill_row(across, 1, terms, k, x + 2 * k * stride, x + (2 * k + 1) * stride);
-      continue;
+/// tiles = pairs across rows 2k and 2k + 1 of x [rows x width], rows <= 32, transposed: left operands whose rows are the
+/// columns of x. So many of them, 16 columns each, side by side; zero where x has nothing.
+inline void fill_across_transposed(PairTile* tiles, Index apart, int terms, Index count, const float* x, Index stride,
+                                   Index rows, Index width) {
+  float padded[2][tile_rows];
+  for (Index k = 0; k < tile_rows; ++k)
+    for (Index tile = 0; tile < count; ++tile) {
+      const float* even = x + 2 * k * stride + tile * tile_rows;
+      if (2 * k + 1 < rows && (tile + 1) * tile_rows <= width) {
+        fill_row(tiles + tile, apart, terms, k, even, even + stride);
+        continue;
+      }
+      for (Index half = 0; half < 2; ++half)
+        for (Index i = 0; i < tile_rows; ++i)
+          padded[half][i] = 2 * k + half < rows && tile * tile_rows + i < width ? even[half * stride + i] : 0.0f;
+      fill_row(tiles + tile, apart, terms, k, padded[0], padded[1]);
     }
-    for (Index half = 0; half < 2; ++half)
-      for (Index i = 0; i < n; ++i) padded[half][i] = 2 * k + half < rows ? x[(2 * k + half) * stride + i] : 0.0f;
-    fill_row(across, 1, terms, k, padded[0], padded[1]);
-  }
   for (int term = 0; term < terms; ++term)
-    transpose_16(across[term].pairs[0], tile_rows, tile[term * apart].pairs[0], tile_rows);
+    for (Index tile = 0; tile < count; ++tile) transpose_pairs(tiles[term * apart + tile]);
 }
 
 }  // namespace heed::inline HEED_ABI::detail

@@ -2,13 +2,21 @@
 // where the instruction set has them.
 #pragma once
 
+#include "../../core/matrix.hpp"
+
+#if defined(HEED_AVX512_BF16)
+
 #include <immintrin.h>
 
 #include <cstdint>
 
-#include "../../core/matrix.hpp"
-
 namespace heed::inline HEED_ABI::detail {
+
+/// Brings the line of x into the first cache. Always inlined, and not by way of Eigen's prefetch: GCC drops calls of
+/// functions that do nothing else.
+EIGEN_ALWAYS_INLINE void ask_for_avx512(const float* x) {
+  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T0);
+}
 
 /// bf16(x) in the lower halves.
 inline __m512i bf16_lower(__m512 x) {
@@ -80,3 +88,5 @@ void transpose_16_avx512(const Word* x, Index stride, Word* to, Index to_stride)
 }
 
 }  // namespace heed::inline HEED_ABI::detail
+
+#endif
