@@ -1,8 +1,8 @@
 // The inline namespace that keeps differently compiled copies of heed apart in one program.
 //
 // Everything that changes the body of an inline function is part of its name: the version, the instruction set, whether
-// kernels are those of heed::compiled, whether debug checks run and whether errors are exceptions. The linker then never
-// mixes two of them.
+// kernels are those of heed::compiled or products those of a BLAS, whether debug checks run and whether errors are
+// exceptions. The linker then never mixes two of them.
 #pragma once
 
 #include "../version.hpp"
@@ -44,6 +44,8 @@
 
 #if defined(HEED_COMPILED)
 #define HEED_ABI_KERNELS compiled
+#elif defined(EIGEN_USE_BLAS)
+#define HEED_ABI_KERNELS blas
 #else
 #define HEED_ABI_KERNELS inlined
 #endif

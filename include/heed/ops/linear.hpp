@@ -7,6 +7,9 @@
 // fixed shape; where an element takes its terms one after another (all of them but x w^T for few rows), its bits depend
 // neither on the number of rows, nor on the blocks, nor on the workers.
 //
+// Where Eigen has a BLAS (EIGEN_USE_BLAS), products of many rows and plain weights are its: blocks of a fixed shape as
+// well.
+//
 // Weights that are stored in 16 bits are widened block by block, as B is packed, or for few rows beside it: the bits of y
 // are those that the rounded weights give.
 #pragma once
@@ -16,6 +19,7 @@
 #include "../compiled/kernels.hpp"
 #include "../core/weight.hpp"
 #include "../core/workers.hpp"
+#include "kernels/blas_product.hpp"
 #include "kernels/few_rows.hpp"
 #include "product.hpp"
 #include "transpose.hpp"
@@ -29,6 +33,7 @@ inline constexpr Index few_rows_columns = 512;             // of C in one job
 inline constexpr Index large_few_rows_columns = 1024;      // the same, where there are 4 jobs even so
 inline constexpr Index few_rows_depth = 16;                // rows of B that are read side by side
 inline constexpr Index few_columns = 4;                    // columns of a B in 16 bits that are widened for a dot product
+inline constexpr Index blas_rows = 512;                    // of C in one job of a BLAS, if there is one
 inline constexpr Index one_job_products = Index(1) << 16;  // below this many multiply-adds there is one job
 
 /// The terms taken at a time: a strip of B then fits the first cache, a packed panel the second.
@@ -192,6 +197,14 @@ void multiply(MutableView<Scalar> c, Strided<Scalar> a, B b, Index K, Workers& w
   if (M == 0 || N == 0 || K == 0) return;
   const bool in_place = M < few_rows || (K < few_rows && b.col == 1);
   const bool one_job = M * N * K < one_job_products;
+#if defined(EIGEN_USE_BLAS)
+  if constexpr (std::is_same_v<B, Strided<Scalar>>)
+    if (!in_place && !one_job)
+      return workers.run(parts(M, blas_rows), [=, to = c.data(), to_row = c.outerStride()](Index job, Arena&) {
+        const Index i = job * blas_rows;
+        multiply_by_blas(to + i * to_row, to_row, a.from(i, 0), b, (std::min)(blas_rows, M - i), N, K);
+      });
+#endif
   const bool is_large =
       in_place ? parts(N, large_few_rows_columns) >= 4 : parts(M, large_packed_side) * parts(N, large_packed_side) >= 8;
   const Index side = is_large ? large_packed_side : packed_side;
