@@ -18,7 +18,6 @@
 #include "kernels/attend_given.hpp"
 #include "kernels/attend_in_terms.hpp"
 #include "kernels/attend_plan.hpp"
-#include "kernels/attend_strips.hpp"
 #include "score_bias.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -118,6 +117,7 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
       attend_in_terms(
           a.precision, v.sequences, v.heads, [&](Index b, Index kv_head) { return group_of(a, v, rows, b, kv_head); },
           finish, workers);
+  const Index lanes = lanes_of_block<Scalar>(a.q.rows() * a.log_sum_exp.cols());
   // A single job runs here and now, with an arena: what several jobs share is taken from it.
   workers.run(1, [&](Index, Arena& shared) {
     const AttendPlans all = plan_all(
@@ -126,7 +126,7 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
           if (in_terms<Scalar>(a.precision, heads * rows.rows(b))) return AttendPlan{};
           const Index keys = a.k.at(b, 0).rows;
           const bool few = are_few<Scalar>(heads * rows.rows(b));
-          AttendPlan plan = plan_attend<Scalar>(few, rows.rows(b), keys, heads, position_of(a, rows, b), a.mask);
+          AttendPlan plan = plan_attend<Scalar>(few, rows.rows(b), keys, heads, lanes, position_of(a, rows, b), a.mask);
           for (Index g = 0; g < v.heads; ++g)  // logits that wait to be rounded are a single job's
             if (group_of(a, v, rows, b, g).keeps_narrow()) plan.cuts = 1;
           return plan;
@@ -195,7 +195,7 @@ void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, D
           a.d_log_sum_exp == nullptr ? nullptr : a.d_log_sum_exp + rows.begin(b) * heads + kv_head * group.heads,
           heads,
           of_sinks ? d_sinks + b * heads + kv_head * group.heads : nullptr};
-      const Index block = (std::max)(Index(1), attend_block_lanes<Scalar> / group.heads);
+      const Index block = (std::max)(Index(1), attend_backward_lanes<Scalar> / group.heads);
       for (Index row = 0; row < group.rows; row += block) {
         const Arena::Scope scope(scratch);
         attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
@@ -307,9 +307,9 @@ std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index 
   const std::size_t of_job = 2 * bytes(key_width * lanes) + bytes(value_width * lanes) +
                              3 * bytes(attend_tile_keys * lanes) + 6 * bytes(lanes) + bytes(partial) +
                              FewRows<Scalar>::bytes(few, key_width, value_width) + bytes(strip_tile_keys * key_width) +
-                             bytes(strip_tile_keys * value_width) + bytes((strip_tile_keys + 1) * strip_lanes<Scalar>) +
+                             bytes(strip_tile_keys * value_width) + bytes((strip_tile_keys + 1) * widest_strip<Scalar>) +
                              bytes(group * (std::min)(rows, give_block_rows) * value_width);
-  const Index most = (std::max)(attend_block_lanes<Scalar>, give_block_rows);  // rows of a sequence of one block
+  const Index most = (std::max)(attend_backward_lanes<Scalar>, give_block_rows);  // rows of a sequence of one block
   const Index cut_rows = (std::min)(rows, sequences * most);
   const std::size_t shared = Arena::bytes_of<AttendPlan>(sequences) + bytes(sequences * heads) +
                              (cuts > 1 ? bytes(kv_heads * cuts * Partial<Scalar>::size(group * cut_rows, value_width)) : 0);

@@ -12,10 +12,18 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// Query rows stacked in a block: they share what is fetched of K and V. Whole strips of every instruction set, see
-/// attend_strips.hpp; and a tile's S^T stays in the second cache.
+/// Query rows stacked in a block at most: they share what is fetched of K and V, whose rows lie far apart, while the
+/// block's q and o stay in the second cache. Whole strips of every instruction set, see attend_strips.hpp.
 template <class Scalar>
-inline constexpr Index attend_block_lanes = 768 / Index(sizeof(Scalar));
+inline constexpr Index attend_block_lanes = 3072 / Index(sizeof(Scalar));
+
+/// In backward, where a block's d_q stands beside them.
+template <class Scalar>
+inline constexpr Index attend_backward_lanes = 768 / Index(sizeof(Scalar));
+
+/// A block is not smaller if there are more rows; and no larger one is cut along its keys.
+template <class Scalar>
+inline constexpr Index attend_cut_lanes = 384 / Index(sizeof(Scalar));
 
 inline constexpr Index attend_tile_keys = 64;
 
@@ -103,14 +111,18 @@ Strided<Scalar> rows_in(const HeadRows<Scalar>& x, Interval keys, Scalar* buffer
   return {buffer, x.width, 1};
 }
 
+/// The same, in buffer [keys x width] also if they lie far apart: rows a page apart fall on each other in the caches.
+template <class Scalar>
+Strided<Scalar> packed_rows_in(const HeadRows<Scalar>& x, Interval keys, Scalar* buffer) {
+  if (x.storage != Storage::arithmetic) return rows_in(x, keys, buffer);
+  for (Index i = 0; i < keys.size(); ++i) std::copy_n(x.data + (keys.begin + i) * x.stride, x.width, buffer + i * x.width);
+  return {buffer, x.width, 1};
+}
+
 /// The buffer that rows_in needs for a tile of keys; none where rows are not widened.
 template <class Scalar>
-Scalar* take_buffer(const HeadRows<Scalar>& x, Index keys, Arena& scratch) {
-  return x.storage == Storage::arithmetic ? nullptr : scratch.take<Scalar>(keys * x.width);
-}
-template <class Scalar>
 Scalar* take_buffer(const HeadRows<Scalar>& x, Arena& scratch) {
-  return take_buffer(x, attend_tile_keys, scratch);
+  return x.storage == Storage::arithmetic ? nullptr : scratch.take<Scalar>(attend_tile_keys * x.width);
 }
 
 /// What is known of a block's rows after some of their keys: maximum and sum of exponentials [heads*rows], and the
@@ -151,6 +163,9 @@ void merge_partials(const QueryGroup<Scalar>& group, Index count, Scalar* partia
       for (Index c = 0; c < cuts; ++c) l += std::exp(partial(c).maximum[at] - m) * partial(c).sum[at];
       if (group.sinks != nullptr) l += std::exp(group.sinks[h] - m);
       log_sum_exp[i * log_sum_exp_stride + h] = l == 0 ? -std::numeric_limits<Scalar>::infinity() : m + std::log(l);
+      const Index later = (std::min)(i + 8, count - 1);  // rows lie far apart: they are asked for before their turn
+      for (Index e = 0; e < value_width; e += 64 / Index(sizeof(Scalar)))
+        Eigen::internal::prefetch(o + later * o_stride + h * value_width + e);
       if (l == 0) continue;
       for (Index c = 0; c < cuts; ++c)
         add_scaled(o + i * o_stride + h * value_width, std::exp(partial(c).maximum[at] - m) / l,

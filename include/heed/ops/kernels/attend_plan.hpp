@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attend_few.hpp"
+#include "attend_strips.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -28,20 +29,31 @@ struct AttendPlan {
   }
 };
 
-/// For `stack` query heads side by side in a block.
+/// Lanes of a block: many, so that a tile of keys is fetched for many rows; fewer where there are so few rows of all heads
+/// and sequences together, `total`, that there would not be 32 jobs.
 template <class Scalar>
-AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index past, const Mask& mask) {
+constexpr Index lanes_of_block(Index total) {
+  return (std::clamp)(total / 32, attend_cut_lanes<Scalar>, attend_block_lanes<Scalar>);
+}
+
+/// For `stack` query heads side by side in a block of at most so many lanes.
+template <class Scalar>
+AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index lanes, Index past, const Mask& mask) {
   AttendPlan plan;
   plan.rows = rows;
   if (rows == 0) return plan;
   plan.few = few;
-  plan.block = (std::min)(rows, (std::max)(Index(1), attend_block_lanes<Scalar> / stack));
+  const Index at_most = (std::max)(Index(1), lanes / stack);
+  const Index step = (std::min)(at_most, (std::max)(Index(1), strip_lanes<Scalar> / stack));  // of whole strips
+  plan.blocks = (rows + at_most - 1) / at_most;
+  plan.block = (std::min)(rows, ((rows + plan.blocks - 1) / plan.blocks + step - 1) / step * step);
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.keys = bidirectional().visible(0, keys);
   if (plan.few) plan.block = rows, plan.blocks = 1;
   if (plan.blocks == 1) {
     plan.keys = stacked<Scalar>(stack, rows, past, mask).visible(keys);
-    plan.cuts = (std::max)(Index(1), (plan.keys.size() + attend_cut_keys - 1) / attend_cut_keys);
+    if (plan.few || stack * rows <= attend_cut_lanes<Scalar>)
+      plan.cuts = (std::max)(Index(1), (plan.keys.size() + attend_cut_keys - 1) / attend_cut_keys);
   }
   return plan;
 }

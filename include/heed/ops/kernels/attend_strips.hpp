@@ -154,8 +154,8 @@ void attend_strips(const QueryGroup<Scalar>& group, Index row, Index count, cons
   Scalar* m = scratch.take<Scalar>(s.lanes);
   Scalar* l = scratch.take_zeroed<Scalar>(s.lanes);
   Scalar* rescale = scratch.take<Scalar>(strip_lanes<Scalar>);
-  Scalar* k_buffer = take_buffer(group.k, strip_tile_keys, scratch);
-  Scalar* v_buffer = take_buffer(group.v, strip_tile_keys, scratch);
+  Scalar* k_buffer = scratch.take<Scalar>(strip_tile_keys * width);
+  Scalar* v_buffer = scratch.take<Scalar>(strip_tile_keys * value_width);
   const auto slopes = LaneSlopes<Scalar>::make(group, s, scratch);
   const bool whole = group.alters_logits();
   std::fill_n(m, s.lanes, std::numeric_limits<Scalar>::lowest());
@@ -168,7 +168,8 @@ void attend_strips(const QueryGroup<Scalar>& group, Index row, Index count, cons
   });
 
   for_each_tile(s, keys, strip_tile_keys, [&](Interval in_tile, Coverage) {
-    const Strided<Scalar> k_rows = rows_in(group.k, in_tile, k_buffer), v_rows = rows_in(group.v, in_tile, v_buffer);
+    const Strided<Scalar> k_rows = packed_rows_in(group.k, in_tile, k_buffer);
+    const Strided<Scalar> v_rows = packed_rows_in(group.v, in_tile, v_buffer);
     for_each_strip([&](Interval strip) {
       const Index n = strip.size();
       const Pieces pieces = pieces_of<Scalar>(s, strip, in_tile, whole);
