@@ -19,6 +19,9 @@ namespace heed::inline HEED_ABI::detail {
 inline constexpr Index strip_packets = product_packets;
 template <class Scalar>
 inline constexpr Index strip_lanes = strip_packets* full_width<Scalar>;
+/// The lanes of a strip, for any instruction set that heed::compiled may choose.
+template <class Scalar>
+inline constexpr Index widest_strip = 3 * 64 / Index(sizeof(Scalar));
 inline constexpr Index strip_tile_keys = 128;
 inline constexpr Index piece_keys = 16;  // where a mask cuts through a tile, what it hides is found in steps of so many
 
