@@ -17,7 +17,7 @@ namespace limits {
 struct Measurement {
   std::vector<double> figures = {};  // of the rounds, ascending
   std::vector<double> limits = {};   // in the same unit as the row's, ascending
-  double longest_run = 0;       // seconds
+  double longest_run = 0;            // seconds
 
   double median() const { return quantile(figures, 0.5); }
   double limit() const { return quantile(limits, 0.5); }
@@ -34,8 +34,9 @@ struct Measurement {
 
 struct Effort {
   int rounds = 7;
-  double run_seconds = 0.06;  // of a run in a round, at least
-  double spread = 0.10;       // more than that, and runs are made longer
+  int rounds_of_long_runs = 5;  // of a second and more
+  double run_seconds = 0.06;    // of a run in a round, at least
+  double spread = 0.10;         // more than that, and runs are made longer
   int attempts = 3;
 };
 
@@ -70,7 +71,10 @@ inline double rate_for(const Row& row, MachineRates& rates, heed::Pool& pool) {
 inline Measurement measure(const Row& row, const Prepared& prepared, MachineRates& rates, heed::Pool& pool, Effort effort) {
   const std::size_t runs = prepared.runs.size();
   std::vector<double> once(runs), seconds(runs);
-  for (std::size_t i = 0; i < runs; ++i) once[i] = detail::timed(prepared.runs[i], 1);
+  for (std::size_t i = 0; i < runs; ++i) {
+    once[i] = detail::timed(prepared.runs[i], 1);
+    if (once[i] > 1) effort.rounds = (std::min)(effort.rounds, effort.rounds_of_long_runs);
+  }
   Measurement measured;
   for (int attempt = 0; attempt < effort.attempts; ++attempt, effort.run_seconds *= 2) {
     measured = {};
