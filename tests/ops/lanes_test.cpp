@@ -95,6 +95,10 @@ TYPED_TEST(LanesOf, ExponentialIsZeroWhereItWouldBeDenormalAndKeepsNotANumber) {
   EXPECT_EQ(of<S>(e, S(0)), S(1));
   EXPECT_EQ(of<S>(e, -S(0)), S(1));
   EXPECT_TRUE(std::isnan(of<S>(e, std::numeric_limits<S>::quiet_NaN())));
+  for (const char* bits : {"1", "0x7f", "0x1ff", "0x12345", "0x3fffff"}) {  // not a number has many forms
+    EXPECT_TRUE(std::isnan(of<S>(e, static_cast<S>(std::nanf(bits))))) << bits;
+    EXPECT_TRUE(std::isnan(of<S>([](auto v) { return falling_exponential(v); }, static_cast<S>(-std::nanf(bits))))) << bits;
+  }
   for (S x = S(-80); x > S(-110); x -= S(0.01)) {
     const S y = of<S>(e, x);
     EXPECT_TRUE(y == 0 || y >= (std::numeric_limits<S>::min)()) << x;

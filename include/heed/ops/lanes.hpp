@@ -89,13 +89,13 @@ struct Lanes {
   /// The same for x <= 0, where nothing is infinite.
   friend Lanes falling_exponential(Lanes x) {
     if constexpr (scales_by_bits) {
-      const Lanes rounding = all(Scalar(12582912));  // 1.5 2^23: x + rounding holds round(x) in its last bits
-      const Lanes n = multiply_add(x, all(Scalar(1.44269504)), rounding), whole = n - rounding;
+      const Lanes rounding = all(Scalar(12582912));  // 1.5 2^23: x + rounding has no digits behind the point
+      const Lanes whole = multiply_add(x, all(Scalar(1.44269504)), rounding) - rounding;
       const Lanes r = multiply_add(whole, all(Scalar(2.12194440e-4)), multiply_add(whole, all(Scalar(-0.693359375)), x));
       Lanes e = all(Scalar(1.3843653656e-3));
       for (const double c : {8.37415529976e-3, 4.16680020326e-2, 0.166664312628, 0.499999942091, 1.00000003217, 1.0})
         e = multiply_add(e, r, all(static_cast<Scalar>(c)));
-      return times_power(e, n).zero_where_below(x);
+      return times_power(e, whole).zero_where_below(x);
     } else {
       return exponential(x);
     }
@@ -133,11 +133,12 @@ struct Lanes {
   // A float packet's exponents are scaled by adding to its bits.
   static constexpr bool scales_by_bits = sizeof(Scalar) == 4 && width > 1;
 
-  // x 2^n, n as it stands in the last bits of n + rounding. The result has to be a normal number. NaN stays NaN.
+  // x 2^n, n whole. The result has to be a normal number. NaN stays NaN, whatever its bits: a whole number made of it has
+  // none that would be left after the shift.
   static Lanes times_power(Lanes x, Lanes n) {
     using namespace Eigen::internal;
     using Bits = typename unpacket_traits<Packet>::integer_packet;
-    const Bits exponent = plogical_shift_left<23>(Bits(preinterpret<Bits>(n.raw)));
+    const Bits exponent = plogical_shift_left<23>(Bits(pcast<Packet, Bits>(n.raw)));
     return {preinterpret<Packet>(padd(Bits(preinterpret<Bits>(x.raw)), exponent))};
   }
   // Zero where e^x is too small.
