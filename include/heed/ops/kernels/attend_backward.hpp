@@ -25,12 +25,13 @@ struct GroupGradients {
   Scalar* d_sinks;  // [heads], or none
 };
 
-/// d_x[keys] [keys x width] += tile [keys x lanes] y, y having the heads' columns side by side, each [rows x width].
+/// d_x[keys] [keys x width] += tile [keys x lanes] y of the rows in `rows`, y having the heads' columns side by side.
 template <class Scalar>
-void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& s, const Scalar* y, Index y_stride,
-              Index width, Index keys) {
+void add_rows(Scalar* d_x, Index d_x_stride, const Scalar* tile, const Stacked& s, Interval rows, const Scalar* y,
+              Index y_stride, Index width, Index keys) {
   for (Index h = 0; h < s.heads; ++h)
-    accumulate(d_x, d_x_stride, Strided<Scalar>{tile + h, s.lanes, s.heads}, y + h * width, y_stride, keys, width, s.rows);
+    accumulate(d_x, d_x_stride, Strided<Scalar>{tile + s.lane(h, rows.begin), s.lanes, s.heads},
+               y + rows.begin * y_stride + h * width, y_stride, keys, width, rows.size());
 }
 
 /// The rest of dS where logits were altered: d_z [keys x lanes] holds P o (dP - D). Adds to the gradients of the biases.
@@ -65,6 +66,16 @@ void alter_tile_backward(Scalar* d_z, Scalar* p, const QueryGroup<Scalar>& group
     transform(
         n, d_z, [&](auto x) { return scale * x; }, d_z);
   }
+}
+
+/// The rows that see some of the keys: what a causal mask hides of a tile whole is not computed.
+inline Interval rows_that_see(const Stacked& s, Interval keys) {
+  Interval rows{s.rows, 0};
+  for (Index key = keys.begin; key < keys.end; ++key) {
+    const Interval seen = s.seen_by(key);
+    if (!seen.empty()) rows = {(std::min)(rows.begin, seen.begin), (std::max)(rows.end, seen.end)};
+  }
+  return rows;
 }
 
 /// Rows [row, row + count) of every head.
@@ -111,8 +122,13 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
 
   for_each_tile(s, s.visible(k.rows), [&](Interval keys, Coverage coverage) {
     const Strided<Scalar> k_rows = rows_in(k, keys, k_buffer);
-    product_tile(p, k_rows, keys.size(), k.width, q, s.lanes);
-    product_tile(d_s, rows_in(v, keys, v_buffer), keys.size(), v.width, d_o, s.lanes);
+    const bool whole = coverage == Coverage::all || group.alters_logits() || group.kept != nullptr;
+    const Interval rows = whole ? all_rows : rows_that_see(s, keys);
+    if (rows.empty()) return;
+    const Index from = rows.begin * s.heads / full_width<Scalar> * full_width<Scalar>;  // whole packets
+    const Index lanes_used = whole_lanes<Scalar>(rows.end * s.heads) - from;
+    product_tile(p + from, s.lanes, k_rows, keys.size(), k.width, q + from, lanes_used);
+    product_tile(d_s + from, s.lanes, rows_in(v, keys, v_buffer), keys.size(), v.width, d_o + from, lanes_used);
     if (group.alters_logits()) alter_tile(p, group, s, Interval{0, s.lanes}, row, keys, lanes, derivative);
     for (Index h = 0; h < group.heads; ++h)
       if (has_echo(h)) add_echo(d_s + h, s.lanes, group.heads, group.kept[h], row, count, keys);
@@ -122,9 +138,11 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
       Scalar* d_s_j = d_s + j * s.lanes;
       // No probability exceeds 1: of huge logits, the last places differ from those that lse was made of.
       transform(
-          s.lanes, p_j, [&](auto x, auto lse) { return exponential(minimum(x - lse, zero)); }, p_j, subtract);
+          lanes_used, p_j + from, [&](auto x, auto lse) { return falling_exponential(minimum(x - lse, zero)); }, p_j + from,
+          subtract + from);
       transform(
-          s.lanes, d_s_j, [&](auto d_p, auto a, auto sum) { return scale * (a * (d_p - sum)); }, d_s_j, p_j, sums);
+          lanes_used, d_s_j + from, [&](auto d_p, auto a, auto sum) { return scale * (a * (d_p - sum)); }, d_s_j + from,
+          p_j + from, sums + from);
     }
     if (group.alters_logits()) {
       alter_tile_backward(d_s, p, group, s, row, keys, coverage, derivative);
@@ -136,9 +154,10 @@ void attend_block_backward(const QueryGroup<Scalar>& group, const GroupGradients
     Scalar* d_k = k.gradient + keys.begin * k.gradient_stride;
     if ((coverage == Coverage::all && group.bias == nullptr) ||
         (finite_rows && is_finite(k_rows.data, k_rows.row, k.width, Interval{0, keys.size()}))) {
-      add_rows(d_v, v.gradient_stride, p, s, d_o_rows, d.d_o.outerStride(), v.width, keys.size());
-      add_rows(d_k, k.gradient_stride, d_s, s, q_rows, group.q_stride, k.width, keys.size());
-      accumulate(d_q, s.lanes, Strided<Scalar>{k_rows.data, 1, k_rows.row}, d_s, s.lanes, k.width, s.lanes, keys.size());
+      add_rows(d_v, v.gradient_stride, p, s, rows, d_o_rows, d.d_o.outerStride(), v.width, keys.size());
+      add_rows(d_k, k.gradient_stride, d_s, s, rows, q_rows, group.q_stride, k.width, keys.size());
+      accumulate(d_q + from, s.lanes, Strided<Scalar>{k_rows.data, 1, k_rows.row}, d_s + from, s.lanes, k.width, lanes_used,
+                 keys.size());
       return;
     }
     for (Index j = 0; j < keys.size(); ++j) {

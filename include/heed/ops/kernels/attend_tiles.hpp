@@ -120,11 +120,13 @@ void hide(Scalar* tile, const Stacked& s, Interval keys, Scalar value) {
   hide(tile, s.lanes, s, Interval{0, s.lanes}, keys, value);
 }
 
-/// tile [keys x lanes] = x [keys x width]  packed [width x lanes]
+/// tile [keys x lanes] = x [keys x width]  packed [width x lanes], of `lanes` lanes from the pointers on; rows of tile and
+/// packed are `stride` apart.
 template <class Scalar>
-void product_tile(Scalar* tile, Strided<Scalar> x, Index keys, Index width, const Scalar* packed, Index lanes) {
-  std::fill_n(tile, keys * lanes, Scalar(0));
-  accumulate(tile, lanes, x, packed, lanes, keys, lanes, width);
+void product_tile(Scalar* tile, Index stride, Strided<Scalar> x, Index keys, Index width, const Scalar* packed,
+                  Index lanes) {
+  for (Index j = 0; j < keys; ++j) std::fill_n(tile + j * stride, lanes, Scalar(0));
+  accumulate(tile, stride, x, packed, stride, keys, lanes, width);
 }
 
 /// No NaN and no infinity among rows [begin, end) of x.
@@ -235,7 +237,7 @@ void attend_tiled(const QueryGroup<Scalar>& group, Index row, Index count, const
 
   bool first = true;
   for_each_tile(s, keys, [&](Interval in_tile, Coverage coverage) {
-    product_tile(tile, rows_in(group.k, in_tile, k_buffer), in_tile.size(), width, q, s.lanes);
+    product_tile(tile, s.lanes, rows_in(group.k, in_tile, k_buffer), in_tile.size(), width, q, s.lanes);
     if (group.alters_logits()) alter_tile(tile, group, s, Interval{0, s.lanes}, row, in_tile, lanes);
     if (coverage == Coverage::partial) hide(tile, s, in_tile, -std::numeric_limits<Scalar>::infinity());
     keep_logits(tile, group, s, Interval{0, s.lanes}, row, in_tile);
