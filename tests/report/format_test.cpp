@@ -30,8 +30,7 @@ TEST(Minutes, are_those_of_a_clock) {
 }
 
 TEST(Escaped, leaves_no_markup) {
-  EXPECT_EQ(bench::escaped("<script>\"a\" & 'b'</script>"),
-            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;");
+  EXPECT_EQ(bench::escaped("<script>\"a\" & 'b'</script>"), "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;");
 }
 
 TEST(ShellWord, is_one_word_to_a_shell) {
