@@ -35,7 +35,7 @@ TEST(NormedOutput, HasAWeightForEveryFeatureThatItIsOver) {
 TEST(NormedOutput, DoesNotDependOnTheScaleOfTheValues) {
   for (const Over over : {Over::whole, Over::head}) {
     const auto rows = [&](double scale) {
-      MixerLayer<double, Normed> layer(small.sizes, {.output = {.over = over, .epsilon = 0}});
+      MixerLayer<double, Normed> layer(small.sizes, {.output = {.over = over, .epsilon = 1e-30}});
       layer.params.values.v.w *= scale;
       Workspace work({.positions = 4});
       auto state = layer.make_state(work);

@@ -18,7 +18,7 @@ const Shape shape{.width = D};
 
 template <class Head>
 typename Head::template Params<double> random_params() {
-  typename Head::template Params<double> params(shape, {.vocabulary = V});
+  typename Head::template Params<double> params(shape, typename Head::Config{.vocabulary = V});
   visit([](std::string_view name, Role, auto& tensor) { Random(7, name).normal(tensor, 1); }, params);
   return params;
 }
@@ -45,7 +45,7 @@ TEST(TiedHead, MultipliesByTheEmbeddingTransposed) {
 TEST(UntiedHead, MultipliesByItsOwnWeight) {
   Workers workers;
   const auto h = random_matrix<float>(T, D, "h");
-  UntiedHead::Params<float> params(shape, {.vocabulary = V});
+  UntiedHead::Params<float> params(shape, typename Head::Config{.vocabulary = V});
   params.weight = random_matrix<float>(D, V, "weight");
   Matrix<float> logits = Matrix<float>::Zero(T, V);
   UntiedHead::apply<float>(params, {}, view_of(h), mutable_view_of(logits), workers);

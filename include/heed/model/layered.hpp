@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../mixers/memory.hpp"
+#include "../ops/operand.hpp"
 #include "block.hpp"
 #include "layer_state.hpp"
 #include "stack_config.hpp"
