@@ -59,26 +59,26 @@ TEST(JsonText, has_every_row_in_order_and_says_why_one_has_no_figure) {
   EXPECT_EQ(list[1]["why"], "not on this machine: no AMX");
 }
 
-class Page : public testing::Test {
+class MarkedPage : public testing::Test {
  protected:
   std::string path_ = testing::TempDir() + "heed_limits_page.md";
   void TearDown() override { std::filesystem::remove(path_); }
 };
 
-TEST_F(Page, keeps_what_is_outside_of_the_marks) {
+TEST_F(MarkedPage, keeps_what_is_outside_of_the_marks) {
   bench::write_file(path_, "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n");
   limits::write_between(path_, "x", "new\n");
   EXPECT_EQ(bench::read_file(path_), "a\n<!-- begin: x -->\n\nnew\n\n<!-- end: x -->\nb\n");
 }
 
-TEST_F(Page, without_marks_is_refused) {
+TEST_F(MarkedPage, without_marks_is_refused) {
   bench::write_file(path_, "a\n");
   EXPECT_THAT([&] { limits::write_between(path_, "x", "new\n"); },
               testing::ThrowsMessage<std::runtime_error>(HasSubstr("<!-- begin: x -->")));
   EXPECT_EQ(bench::read_file(path_), "a\n");
 }
 
-TEST_F(Page, has_a_line_for_every_benchmark) {
+TEST_F(MarkedPage, has_a_line_for_every_benchmark) {
   bench::write_file(path_, R"({"benchmarks": [
     {"run_name": "attend/1", "aggregate_name": "mean", "real_time": 9, "time_unit": "us"},
     {"run_name": "attend/1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "FLOP/s": 5e9},
