@@ -194,19 +194,19 @@ void add_panels(Tiles& tiles, const TermBlock& block, const PackedRows& packed, 
 
 /// e^x for x <= 0 to 2^-17 of itself, which is more than bf16 shows; exactly zero below -87. NaN stays NaN.
 ///   2^n p(f),  n = round(x log2 e),  p a polynomial on |f| <= 1/2 with p(0) = 1
-inline Lanes<float> rounded_exponential(Lanes<float> x) {
-  if constexpr (full_width<float> == 1) {
+template <class Scalar>
+Lanes<Scalar> rounded_exponential(Lanes<Scalar> x) {
+  if constexpr (full_width<Scalar> == 1) {
     return exponential(x);
   } else {
     using namespace Eigen::internal;
-    using Packet = typename Lanes<float>::Packet;
+    using Packet = typename Lanes<Scalar>::Packet;
     using Bits = typename unpacket_traits<Packet>::integer_packet;
-    const Lanes<float> log2_e = Lanes<float>::all(1.44269504f);
-    const Lanes<float> rounding =
-        Lanes<float>::all(12583039.0f);  // 1.5 2^23 + 127: the last bits of n + it are 2^n's exponent
-    const Lanes<float> n = multiply_add(x, log2_e, rounding), f = multiply_add(x, log2_e, rounding - n);
-    Lanes<float> p = Lanes<float>::all(0.00958285429f);
-    for (const float c : {0.0559064333f, 0.240240986f, 0.693124192f, 1.0f}) p = multiply_add(p, f, Lanes<float>::all(c));
+    const auto log2_e = Lanes<Scalar>::all(1.44269504f);
+    const auto rounding = Lanes<Scalar>::all(12583039.0f);  // 1.5 2^23 + 127: the last bits of n + it are 2^n's exponent
+    const auto n = multiply_add(x, log2_e, rounding), f = multiply_add(x, log2_e, rounding - n);
+    auto p = Lanes<Scalar>::all(0.00958285429f);
+    for (const float c : {0.0559064333f, 0.240240986f, 0.693124192f, 1.0f}) p = multiply_add(p, f, Lanes<Scalar>::all(c));
     const Packet power = preinterpret<Packet>(Bits(plogical_shift_left<23>(Bits(preinterpret<Bits>(n.raw)))));
     return {pandnot(pmul(p.raw, power), pcmp_lt(x.raw, pset1<Packet>(-87.0f)))};
   }
