@@ -45,7 +45,7 @@ TEST(TiedHead, MultipliesByTheEmbeddingTransposed) {
 TEST(UntiedHead, MultipliesByItsOwnWeight) {
   Workers workers;
   const auto h = random_matrix<float>(T, D, "h");
-  UntiedHead::Params<float> params(shape, typename Head::Config{.vocabulary = V});
+  UntiedHead::Params<float> params(shape, HeadConfig{.vocabulary = V});
   params.weight = random_matrix<float>(D, V, "weight");
   Matrix<float> logits = Matrix<float>::Zero(T, V);
   UntiedHead::apply<float>(params, {}, view_of(h), mutable_view_of(logits), workers);
