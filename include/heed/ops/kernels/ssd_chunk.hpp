@@ -97,15 +97,15 @@ struct SsdDecays {
 
   void assign(const SsdHead<Scalar>& in) {
     n = in.x.rows();
-    for (Index t = 0; t < n; ++t) one[t] = in.dt(t, 0) * in.a;
-    transform(
-        n, one, [](auto z) { return exponential(z); }, one);
-    Scalar product = 1;
+    Scalar sum = 0;
     for (Index t = 0; t < n; ++t) {
-      product *= one[t];
-      if (product < (std::numeric_limits<Scalar>::min)()) product = 0;
-      start[t] = product;
+      one[t] = in.dt(t, 0) * in.a;
+      start[t] = sum += one[t];
     }
+    const auto exponentials = [](auto z) { return exponential(z); };
+    transform(n, one, exponentials, one);
+    // Of sums: the state takes the last of them over and over, and a product of n roundings would grow with every chunk.
+    transform(n, start, exponentials, start);
   }
   /// visit(t, s, decays): the decays from rows s, s + 1, ... to t as Lanes, for t = 0, 1, ... and the whole lanes up to t.
   /// Lanes beyond t are zero, or not a number where a step is none.
