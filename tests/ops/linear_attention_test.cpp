@@ -167,6 +167,27 @@ TYPED_TEST(LinearAttention, EqualsItsStepsForEveryRuleAndDecay) {
     }
 }
 
+// Around the edges of the columns that are walked at once, and of the rows that are formed at once.
+TYPED_TEST(LinearAttention, EqualsItsStepsForEveryWidthOfValuesAndNumberOfRows) {
+  using Scalar = TypeParam;
+  using W = Wide<Scalar>;
+  const auto expect_steps = [](Sizes sizes, Kind kind) {
+    const Case<Scalar> at(sizes, kind);
+    const Matrix<Scalar> y = forward<Scalar>(at, Sequences({sizes.T}), 5), zero = Matrix<Scalar>::Zero(sizes.N, sizes.P);
+    for (Index h = 0; h < sizes.H; ++h) {
+      const auto head = at.head(0, sizes.T, h);
+      expect_as_exact_as_naive(
+          Matrix<Scalar>(y.middleCols(h * sizes.P, sizes.P)), reference::linear_attention<Scalar>(head, zero).y,
+          reference::linear_attention<W>(head.template as<W>(), zero.template cast<W>()).y, at.operations());
+    }
+  };
+  for (const Kind kind : {Kind{Decay::by_key, Rule::plain}, Kind{Decay::by_key, Rule::delta}}) {
+    for (const Index P : {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 67, 96, 113, 131})
+      expect_steps({9, 3, 1, 5, P}, kind);
+    for (const Index T : {1, 7, 8, 9, 16, 31}) expect_steps({T, 2, 2, 5, 19}, kind);
+  }
+}
+
 TYPED_TEST(LinearAttention, InCallsWithCarriedStateHasTheBitsOfTheWhole) {
   using Scalar = TypeParam;
   const Sizes sizes{23, 4, 2, 5, 9};

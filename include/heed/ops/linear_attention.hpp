@@ -9,8 +9,8 @@
 //   Query head h reads the state of kv head floor(h G / H).
 //
 // The recurrence of Mamba-2 (ssd.hpp) is the case q = c, k = b, v = dt x and g = dt a, equal for all key dimensions; ssd
-// computes that one by products. Here rows run one after another, so results have the same bits however rows are cut into
-// calls. Backward needs the states between chunks of rows only.
+// computes that one by products. Here rows run one after another (kernels/linear_attention_rows.hpp), so results have the
+// same bits however rows are cut into calls. Backward needs the states between chunks of rows only.
 //
 // source: Katharopoulos et al. 2020 (arXiv 2006.16236), section 3.4; with decays, Yang et al. 2023 (arXiv 2312.06635); the
 // delta rule, Schlag et al. 2021 (arXiv 2102.11174); both, Yang et al. 2024 (arXiv 2412.06464)
@@ -21,6 +21,7 @@
 #include "../core/head_table.hpp"
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
+#include "kernels/linear_attention_rows.hpp"
 #include "product.hpp"
 #include "row_blocks.hpp"
 
@@ -71,76 +72,88 @@ inline Index linear_attention_kept_states(Index rows, Index chunk) {
 
 namespace detail {
 
-template <class Scalar>
-struct LinearAttentionScratch {
-  Scalar* decay;    // [1 x N]
-  Scalar* weights;  // [group x N]
-  Scalar* u;        // [1 x P]
+// Rows whose decays and weights are formed at once, before the columns of the state are walked.
+inline constexpr Index linear_attention_rows_together = 8;
 
-  LinearAttentionScratch(const LinearAttentionInputs<Scalar>& in, Arena& arena)
-      : decay(arena.take<Scalar>(in.key_width())),
-        weights(arena.take<Scalar>(in.group() * in.key_width())),
-        u(arena.take<Scalar>(in.value_width())) {}
-};
-
-// One row of one kv head.
+// The rows [begin, begin + count) of one kv head, and what is formed of them.
 template <class Scalar>
-struct LinearAttentionRow {
+struct LinearAttentionHead {
   const LinearAttentionInputs<Scalar>& in;
-  Index t, kv_head;
+  Index kv_head;
   Index N = in.key_width(), P = in.value_width(), G = in.kv_heads;
   bool by_head = in.g.cols() == G && N != 1;
+  Scalar* decay;       // [rows x N]
+  Scalar* opposite_k;  // [rows x N]
+  Scalar* weights;     // [rows x group x N]
 
-  const Scalar* q(Index i) const { return row_of(in.q, t) + (kv_head * in.group() + i) * N; }  // i-th head of the group
-  const Scalar* k() const { return row_of(in.k, t) + kv_head * N; }
-  const Scalar* v() const { return row_of(in.v, t) + kv_head * P; }
-  Scalar beta() const { return in.beta(t, kv_head); }
+  LinearAttentionHead(const LinearAttentionInputs<Scalar>& inputs, Index head, Arena& arena)
+      : in(inputs),
+        kv_head(head),
+        decay(arena.take<Scalar>(linear_attention_rows_together * N)),
+        opposite_k(arena.take<Scalar>(linear_attention_rows_together * N)),
+        weights(arena.take<Scalar>(linear_attention_rows_together * in.group() * N)) {}
 
-  // decay = exp(g), or ones [1 x N]
-  void decays(Scalar* decay) const {
+  const Scalar* q(Index t) const { return row_of(in.q, t) + kv_head * in.group() * N; }  // [group x N]
+  const Scalar* k(Index t) const { return row_of(in.k, t) + kv_head * N; }
+  const Scalar* v(Index t) const { return row_of(in.v, t) + kv_head * P; }
+
+  // exp(g), or ones [1 x N]
+  void decays(Index t, Scalar* to) const {
     if (!in.decays()) {
-      std::fill_n(decay, N, Scalar(1));
+      std::fill_n(to, N, Scalar(1));
       return;
     }
-    if (by_head)
-      std::fill_n(decay, N, in.g(t, kv_head));
-    else
-      std::copy_n(row_of(in.g, t) + kv_head * N, N, decay);
+    const Index count = by_head ? 1 : N;
     transform(
-        N, decay, [](auto g) { return exponential(g); }, decay);
+        count, to, [](auto g) { return exponential(g); }, row_of(in.g, t) + kv_head * count);
+    if (by_head) std::fill_n(to, N, *to);
   }
-  // u = v + weights S      weights [1 x N]
-  void corrected(Scalar* u, const Scalar* weights, const Scalar* state) const {
-    std::copy_n(v(), P, u);
-    accumulate(u, P, Strided<Scalar>{weights, N, 1}, state, P, Index(1), P, N);
+  LinearAttentionRows<Scalar> rows(Index begin, Index count, Index group) const {
+    return {.count = count,
+            .key_width = N,
+            .value_width = P,
+            .group = group,
+            .k = {k(begin), in.k.outerStride(), 1},
+            .v = {v(begin), in.v.outerStride(), 1},
+            .beta = {in.is_delta() ? row_of(in.beta, begin) + kv_head : nullptr, in.beta.outerStride(), 1},
+            .decay = decay,
+            .opposite_k = opposite_k,
+            .q = weights,
+            .y = nullptr,
+            .y_row = 0};
   }
-  // S' = diag(decay) S,   u = v or beta (v - k S'),   S = S' + k^T u;   to may be from.
-  void step(Scalar* to, const Scalar* from, const LinearAttentionScratch<Scalar>& scratch) const {
-    decays(scratch.decay);
-    const Scalar* added = v();
-    if (in.is_delta()) {
+  // At most linear_attention_rows_together rows; y is assigned.
+  void walk(Index begin, Index count, const LinearAttentionPlaces<Scalar>& places, MutableView<Scalar>& y) const {
+    const auto scale = Lanes<Scalar>::all(static_cast<Scalar>(in.scale));
+    form(begin, count);
+    for (Index t = 0; t < count; ++t)
       transform(
-          N, scratch.weights, [](auto k_n, auto decay_n) { return Scalar(0) - k_n * decay_n; }, k(), scratch.decay);
-      corrected(scratch.u, scratch.weights, from);
-      const auto factor = Lanes<Scalar>::all(beta());
-      transform(
-          P, scratch.u, [&](auto u_p) { return factor * u_p; }, scratch.u);
-      added = scratch.u;
+          in.group() * N, weights + t * in.group() * N, [&](auto q_n) { return scale * q_n; }, q(begin + t));
+    LinearAttentionRows<Scalar> at = rows(begin, count, in.group());
+    at.y = row_of(y, begin) + kv_head * in.group() * P;
+    at.y_row = y.outerStride();
+    linear_attention_rows(at, places);
+  }
+  // The states alone, of any number of rows.
+  void walk(Index begin, Index count, LinearAttentionPlaces<Scalar> places) const {
+    for (Index t = 0; t < count; t += linear_attention_rows_together) {
+      const Index n = (std::min)(linear_attention_rows_together, count - t);
+      form(begin + t, n);
+      linear_attention_rows(rows(begin + t, n, 0), places);
+      places.after += n * places.step;
+      places.before = places.after - places.step;
     }
-    for (Index n = 0; n < N; ++n) {
-      const auto decay_n = Lanes<Scalar>::all(scratch.decay[n]), k_n = Lanes<Scalar>::all(k()[n]);
-      transform(
-          P, to + n * P, [&](auto s, auto u_p) { return multiply_add(decay_n, s, k_n * u_p); }, from + n * P, added);
-    }
   }
-  // y_i = scale q_i S for the heads of the group
-  void read(const Scalar* state, MutableView<Scalar>& y, const LinearAttentionScratch<Scalar>& scratch) const {
-    const auto factor = Lanes<Scalar>::all(static_cast<Scalar>(in.scale));
-    transform(
-        in.group() * N, scratch.weights, [&](auto q_n) { return factor * q_n; }, q(0));
-    Scalar* y_0 = row_of(y, t) + kv_head * in.group() * P;
-    std::fill_n(y_0, in.group() * P, Scalar(0));
-    accumulate(y_0, P, Strided<Scalar>{scratch.weights, N, 1}, state, P, in.group(), P, N);
+
+ private:
+  void form(Index begin, Index count) const {
+    for (Index t = 0; t < count; ++t) {
+      decays(begin + t, decay + t * N);
+      if (in.is_delta())
+        transform(
+            N, opposite_k + t * N, [](auto k_n, auto decay_n) { return Scalar(0) - k_n * decay_n; }, k(begin + t),
+            decay + t * N);
+    }
   }
 };
 
@@ -161,16 +174,18 @@ void linear_attention(const LinearAttentionInputs<Scalar>& in, Division rows, co
     const Scalar* before = entry(states.before);
     Scalar* kept = entry(states.kept);
     Scalar* state = entry(states.after) != nullptr ? entry(states.after) : scratch.take<Scalar>(N * P);
-    const detail::LinearAttentionScratch<Scalar> of_row(in, scratch);
+    const detail::LinearAttentionHead<Scalar> head(in, kv_head, scratch);
     if (before == nullptr)
-      std::fill_n(state, N * P, Scalar(0));
+      before = std::fill_n(state, N * P, Scalar(0)) - N * P;
     else if (before != state && T == 0)
       std::copy_n(before, N * P, state);
-    for (Index t = 0; t < T; ++t) {
+    for (Index t = 0; t < T;) {
       if (kept != nullptr && t > 0 && t % in.chunk == 0) kept = std::copy_n(state, N * P, kept);
-      const detail::LinearAttentionRow<Scalar> row{in, begin + t, kv_head};
-      row.step(state, t == 0 && before != nullptr ? before : state, of_row);
-      row.read(state, y, of_row);
+      const Index to_kept = kept != nullptr ? in.chunk - t % in.chunk : T;
+      const Index count = (std::min)({detail::linear_attention_rows_together, to_kept, T - t});
+      head.walk(begin + t, count, {.before = before, .after = state, .step = 0}, y);
+      before = state;
+      t += count;
     }
   });
 }
@@ -190,7 +205,10 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
     Scalar* decayed = scratch.take<Scalar>(size);           // [N x P]  S'
     Scalar* d_state = scratch.take_zeroed<Scalar>(size);    // [N x P]
     Scalar* d_u = scratch.take<Scalar>(P);
-    const detail::LinearAttentionScratch<Scalar> of_row(in, scratch);
+    Scalar* error = scratch.take<Scalar>(P);  // v - k S', not yet multiplied by beta
+    Scalar* decay = scratch.take<Scalar>(N);
+    Scalar* opposite_k = scratch.take<Scalar>(N);
+    const detail::LinearAttentionHead<Scalar> head(in, kv_head, scratch);
     for (Index index = (T - 1) / in.chunk; index >= 0; --index) {
       const Index begin = first + index * in.chunk, count = (std::min)(in.chunk, first + T - begin);
       // The chunk's states once more, from the one before it.
@@ -198,45 +216,43 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
         std::copy_n(kept.at(sequence, kv_head) + (index - 1) * size, size, states);
       else
         std::fill_n(states, size, Scalar(0));
-      for (Index t = 0; t < count; ++t) {
-        const detail::LinearAttentionRow<Scalar> row{in, begin + t, kv_head};
-        row.step(states + (t + 1) * size, states + t * size, of_row);
-      }
+      head.walk(begin, count, {.before = states, .after = states + size, .step = size});
 
       for (Index t = count - 1; t >= 0; --t) {
-        const detail::LinearAttentionRow<Scalar> row{in, begin + t, kv_head};
+        const Scalar* q = head.q(begin + t);
+        const Scalar* k = head.k(begin + t);
         const Scalar* state = states + (t + 1) * size;
         Scalar* d_k = detail::row_of(d.k, begin + t) + kv_head * N;
         Scalar* d_v = detail::row_of(d.v, begin + t) + kv_head * P;
         // y = scale q S   =>   d_q_n += scale d_y . S_n,  d_S_n += scale q_n d_y
         for (Index i = 0; i < in.group(); ++i) {
-          const Index head = kv_head * in.group() + i;
-          const Scalar* d_y_i = detail::row_of(d_y, begin + t) + head * P;
-          Scalar* d_q = detail::row_of(d.q, begin + t) + head * N;
+          const Index query_head = kv_head * in.group() + i;
+          const Scalar* d_y_i = detail::row_of(d_y, begin + t) + query_head * P;
+          Scalar* d_q = detail::row_of(d.q, begin + t) + query_head * N;
           for (Index n = 0; n < N; ++n) {
             d_q[n] += scale * detail::dot(d_y_i, state + n * P, P);
-            detail::add_scaled(d_state + n * P, scale * row.q(i)[n], d_y_i, P);
+            detail::add_scaled(d_state + n * P, scale * q[i * N + n], d_y_i, P);
           }
         }
         // S = S' + k^T u   =>   d_k_n += u . d_S_n,  d_u += sum_n k_n d_S_n,  d_S' += d_S
-        row.decays(of_row.decay);
+        head.decays(begin + t, decay);
         for (Index n = 0; n < N; ++n) {
-          const auto decay_n = detail::Lanes<Scalar>::all(of_row.decay[n]);
+          const auto decay_n = detail::Lanes<Scalar>::all(decay[n]);
           detail::transform(
               P, decayed + n * P, [&](auto s) { return decay_n * s; }, states + t * size + n * P);
         }
-        Scalar* error = of_row.u;  // v - k S', not yet multiplied by beta
         if (in.is_delta()) {
           detail::transform(
-              N, of_row.weights, [](auto k_n) { return Scalar(0) - k_n; }, row.k());
-          row.corrected(error, of_row.weights, decayed);
+              N, opposite_k, [](auto k_n) { return Scalar(0) - k_n; }, k);
+          std::copy_n(head.v(begin + t), P, error);
+          detail::accumulate(error, P, detail::Strided<Scalar>{opposite_k, N, 1}, decayed, P, Index(1), P, N);
         }
-        const Scalar* added = in.is_delta() ? error : row.v();
-        const Scalar factor = in.is_delta() ? row.beta() : Scalar(1);
+        const Scalar* added = in.is_delta() ? error : head.v(begin + t);
+        const Scalar factor = in.is_delta() ? in.beta(begin + t, kv_head) : Scalar(1);
         std::fill_n(d_u, P, Scalar(0));
         for (Index n = 0; n < N; ++n) {
           d_k[n] += factor * detail::dot(added, d_state + n * P, P);
-          detail::add_scaled(d_u, row.k()[n], d_state + n * P, P);
+          detail::add_scaled(d_u, k[n], d_state + n * P, P);
         }
         // u = beta (v - k S')   =>   d_beta += d_u . (v - k S'),  d_v += beta d_u,  d_k_n -= beta d_u . S'_n,
         //                            d_S'_n -= beta k_n d_u;                            u = v   =>   d_v += d_u
@@ -245,14 +261,14 @@ void linear_attention_backward(const LinearAttentionInputs<Scalar>& in, Division
           d.beta(begin + t, kv_head) += detail::dot(d_u, error, P);
           for (Index n = 0; n < N; ++n) {
             d_k[n] -= factor * detail::dot(d_u, decayed + n * P, P);
-            detail::add_scaled(d_state + n * P, -factor * row.k()[n], d_u, P);
+            detail::add_scaled(d_state + n * P, -factor * k[n], d_u, P);
           }
         }
         // S'_n = exp(g_n) S_n   =>   d_g_n += d_S'_n . S'_n,  d_S_n = exp(g_n) d_S'_n
         if (!in.decays()) continue;
         for (Index n = 0; n < N; ++n) {
-          d.g(begin + t, row.by_head ? kv_head : kv_head * N + n) += detail::dot(d_state + n * P, decayed + n * P, P);
-          const auto by = detail::Lanes<Scalar>::all(of_row.decay[n]);
+          d.g(begin + t, head.by_head ? kv_head : kv_head * N + n) += detail::dot(d_state + n * P, decayed + n * P, P);
+          const auto by = detail::Lanes<Scalar>::all(decay[n]);
           detail::transform(
               P, d_state + n * P, [&](auto s) { return by * s; }, d_state + n * P);
         }
