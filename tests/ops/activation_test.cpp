@@ -105,8 +105,8 @@ TYPED_TEST(Activations, DerivativesAreExactToRounding) {
   }
 }
 
-// Of erfc in the C library.
-constexpr double erfc_roundings = 6;
+// Of the distribution: erfc in the C library, and packets, which are good to 5.
+constexpr double distribution_roundings = 6;
 
 // |found - exact| <= eps roundings, where roundings is the sum of what every term may be off by; and what an exponential
 // that became zero took with it.
@@ -123,11 +123,40 @@ TYPED_TEST(Activations, GeluIsAsExactAsItsArgument) {
     const auto distribution = static_cast<double>(reference::normal_distribution(Wide<S>(x)));
     const auto density = static_cast<double>(reference::normal_density(Wide<S>(x)));
     // A rounding of the argument scales the tail by x^2, and the density too.
-    const double of_distribution = (erfc_roundings + a * a) * distribution;
+    const double of_distribution = (distribution_roundings + a * a) * distribution;
     expect_near(x, of<S>([](auto v) { return Gelu::of(v); }, x), reference::gelu(Wide<S>(x)),
                 a * (of_distribution + distribution));
     expect_near(x, of<S>([](auto v) { return Gelu::derivative(v); }, x), reference::gelu_derivative(Wide<S>(x)),
                 of_distribution + distribution + (exponential_roundings + 4 + a * a) * a * density);
+  }
+}
+
+TEST(Activations, TheNormalDistributionInPacketsIsExactToRoundingAndToItsExponent) {
+  for (float x = -13.1F; x < 14; x += 0.00137F) {
+    const double exact = reference::normal_distribution(double(x)),
+                 tail = reference::normal_distribution(-std::abs(double(x)));
+    const double found = double(of<float>([](auto v) { return detail::NormalNumbers<float>(v).distribution; }, x));
+    ASSERT_NEAR(found, exact, eps<float> * ((5 + double(x) * double(x) / 4) * tail + exact / 2)) << x;
+  }
+}
+
+TYPED_TEST(Activations, GeluAndItsDerivativeAreAtMostTwiceAsFarOffAsTheNaiveFormsEverywhere) {
+  using S = TypeParam;
+  const int lowest = sizeof(S) == 4 ? -13 : -37, pieces = 4, numbers = 400;
+  for (int piece = lowest * pieces; piece < 14 * pieces; ++piece) {
+    Wide<S> found[2] = {}, naive[2] = {};
+    for (int i = 0; i < numbers; ++i) {
+      const S x = (static_cast<S>(piece) + static_cast<S>(i) / numbers) / pieces;
+      const auto keep = [&](Wide<S>& largest, S value, Wide<S> exact) {
+        largest = (std::max)(largest, std::abs(Wide<S>(value) - exact));
+      };
+      const Wide<S> y = reference::gelu(Wide<S>(x)), derivative = reference::gelu_derivative(Wide<S>(x));
+      keep(found[0], of<S>([](auto v) { return Gelu::of(v); }, x), y);
+      keep(naive[0], reference::gelu(x), y);
+      keep(found[1], of<S>([](auto v) { return Gelu::derivative(v); }, x), derivative);
+      keep(naive[1], reference::gelu_derivative(x), derivative);
+    }
+    for (int f : {0, 1}) EXPECT_LE(found[f], 2 * naive[f]) << "from " << double(piece) / pieces << ", function " << f;
   }
 }
 
