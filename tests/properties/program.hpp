@@ -31,11 +31,12 @@ enum class Kind {
   side_by_side,
   in_parallel,
   shared_keys,
+  cross,
   count
 };
-inline constexpr const char* kind_names[] = {"standard", "window",  "chunked", "streaming", "residual",   "shared",
-                                             "anchored", "history", "dense",   "neutreno",  "reuse",      "partial reuse",
-                                             "mamba",    "mamba 2", "mixed",   "parallel",  "shared keys"};
+inline constexpr const char* kind_names[] = {"standard", "window",  "chunked", "streaming", "residual",    "shared",
+                                             "anchored", "history", "dense",   "neutreno",  "reuse",       "partial reuse",
+                                             "mamba",    "mamba 2", "mixed",   "parallel",  "shared keys", "cross"};
 static_assert(std::size(kind_names) == std::size_t(Kind::count));
 
 enum class Action { feed, overflow, checkpoint, rollback, rollback_one, cut_back, restart, fork, reorder, save_and_load };
