@@ -178,6 +178,7 @@ CASES = {
     "block_parallel": Case([STANDARD] * 2, form="parallel", norm="layer_norm", feed_forward="gelu"),
     "block_sandwich": Case([STANDARD] * 2, form="sandwich", feed_forward="geglu_tanh"),
     "cross_attention": Case([Mixer("memory"), STANDARD, Mixer("cross_attention")], options="biases norm_per_head soft_cap"),
+    "cross_attention_sinks": Case([Mixer("memory"), STANDARD, Mixer("cross_attention")], options="sinks"),
     "mamba": Case([MAMBA, halves("standard", "mamba")]),
     "mamba2": Case([MAMBA2] * 2),
     "mamba2_grouped": Case([Mixer("mamba2_grouped")] * 2),
@@ -260,7 +261,7 @@ def mixer_tensors(case, mixer, prefix):
                 yield prefix + "b_" + letter, 1, size, normal(0.3)
             if letter != "v" and (case.has("norm_per_head") or case.has("norm_whole")):
                 yield prefix + letter + "_norm", 1, E if case.has("norm_per_head") else size, normal(0.2, 1.0)
-        if case.has("sinks") and scores in ("computed", "shared"):
+        if case.has("sinks") and scores in ("computed", "shared", "memory"):
             yield prefix + "sinks", 1, mixer.heads, normal(0.5)
         if values in ("residual_learned", "residual_per_head"):
             count = 1 if values == "residual_learned" else kv_heads

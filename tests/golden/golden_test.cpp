@@ -224,6 +224,13 @@ TEST(Golden, cross_attention) {
       Golden("cross_attention"), "memory standard cross_attention", {.positions = 9}, config, cross);
 }
 
+TEST(Golden, cross_attention_sinks) {
+  const CrossAttention::Config cross{.memory_positions = 9, .sinks = true};
+  const Standard::Config config{.scores = {.sinks = true}};
+  expect_golden<testing::MemorySource, Standard, CrossAttention>(
+      Golden("cross_attention_sinks"), "memory standard cross_attention", {.positions = 9}, config, cross);
+}
+
 // Chunks of five rows cut the sequences of seven and twelve; chunks of 64 do not.
 TEST(Golden, mamba2) {
   const Golden golden("mamba2");

@@ -54,7 +54,7 @@ TEST(ConfigFields, OfTwoSideBySideReachBoth) {
 
 TEST(ConfigFields, OfCrossAttentionReachItsMemory) {
   expect_round_trip<CrossAttention::Config>(
-      Members{{"memory_positions", 12}, {"query_key_norm", "whole"}, {"precision", "bf16x3"}});
+      Members{{"memory_positions", 12}, {"query_key_norm", "whole"}, {"sinks", true}, {"precision", "bf16x3"}});
 }
 
 }  // namespace

@@ -41,6 +41,12 @@ TEST(CrossAttention, HoldsTheContractWithANormOfAllHeadsAScaleAndASoftCap) {
   EXPECT_TRUE(report.holds()) << report.text();
 }
 
+TEST(CrossAttention, HoldsTheContractWithSinks) {
+  const auto report =
+      testing::mixer_contract<CrossAttention, Layers<MemorySource>>({.memory_positions = 7, .sinks = true}, small);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
 // ------------------------------------------------------------------------------------------------- beside plain loops
 
 constexpr Sizes sizes = {.width = 8, .heads = 4, .kv_heads = 2, .head_width = 4, .value_width = 3};
@@ -57,7 +63,7 @@ Matrix<Scalar> naive(const CrossAttention::Params<Scalar>& params, const Matrix<
   for (Index h = 0; h < 4; ++h)
     for (Index t = 0; t < x.rows(); ++t) {
       std::vector<Scalar> a(static_cast<std::size_t>(m.rows()), 0);
-      Scalar sum = 0;
+      Scalar sum = params.sinks.size() > 0 ? std::exp(params.sinks(0, h)) : 0;
       for (Index s = 0; s < m.rows(); ++s) {
         for (Index e = 0; e < 4; ++e) a[static_cast<std::size_t>(s)] += q(t, h * 4 + e) * k(s, h / 2 * 4 + e);
         sum += a[static_cast<std::size_t>(s)] = std::exp(Scalar(0.5) * a[static_cast<std::size_t>(s)]);
@@ -79,8 +85,7 @@ CrossAttention::Params<Scalar> drawn(const CrossAttention::Params<Scalar>& like)
   return params;
 }
 
-TEST(CrossAttention, ComparesTheRowsOfASequenceWithItsOwnMemory) {
-  const CrossAttention::Config config{.memory_positions = 6, .memory_width = memory_width};
+void expect_plain_loops(const CrossAttention::Config& config) {
   MixerLayer<float, CrossAttention> layer(sizes, config);
   layer.params = drawn(layer.params);
   const auto exact = drawn(CrossAttention::Params<double>(layer.shape(), config));
@@ -100,6 +105,32 @@ TEST(CrossAttention, ComparesTheRowsOfASequenceWithItsOwnMemory) {
     reference::expect_as_exact_as_naive(found, naive(layer.params, x_b, m_b),
                                         naive<double>(exact, x_b.cast<double>(), m_b.cast<double>()), 8 + 6 + 12);
   }
+}
+
+TEST(CrossAttention, ComparesTheRowsOfASequenceWithItsOwnMemory) {
+  expect_plain_loops({.memory_positions = 6, .memory_width = memory_width});
+}
+
+TEST(CrossAttention, WithSinksLeavesAShareToThem) {
+  expect_plain_loops({.memory_positions = 6, .memory_width = memory_width, .sinks = true});
+}
+
+TEST(CrossAttention, WithSinksSwitchedOffIsWithout) {
+  const CrossAttention::Config with{.memory_positions = 6, .sinks = true}, without{.memory_positions = 6};
+  const auto x = random_matrix<float>(3, 8, "x"), m = random_matrix<float>(6, 8, "m");
+  const auto y_of = [&](const CrossAttention::Config& config, float sink) {
+    MixerLayer<float, CrossAttention> layer(sizes, config);
+    layer.params = drawn(layer.params);
+    layer.params.sinks.setConstant(sink);
+    Workspace work({.positions = 8});
+    auto state = layer.make_state(work);
+    Matrix<float> y = Matrix<float>::Zero(3, 8);
+    const Pass pass = work.begin({3});
+    layer.apply(pass, x, y, state, feed_memory(pass, MemoryRows(m)));
+    return y;
+  };
+  EXPECT_TRUE(same_bits(y_of(with, -std::numeric_limits<float>::infinity()), y_of(without, 0)));
+  EXPECT_FALSE(same_bits(y_of(with, 0), y_of(without, 0)));
 }
 
 // --------------------------------------------------------------------------------------- memory from outside of stacks

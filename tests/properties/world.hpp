@@ -63,7 +63,7 @@ typename DynamicStack<Scalar>::Layer layer_of(Kind kind, Index chain) {
     case Kind::shared_keys:
       return choose<SharedKeyAttention>();
     case Kind::cross:
-      return choose<CrossAttention>({.memory_positions = memory_positions});
+      return choose<CrossAttention>({.memory_positions = memory_positions, .sinks = true});
     case Kind::standard:
     case Kind::count:
       break;

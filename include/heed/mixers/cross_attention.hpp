@@ -11,10 +11,9 @@
 #include <cmath>
 #include <optional>
 
-#include "../core/config_numbers.hpp"
-#include "../ops/attend.hpp"
 #include "memory_projection.hpp"
 #include "reach.hpp"
+#include "softmax_scores.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -31,6 +30,7 @@ struct CrossAttention {
     double norm_epsilon = 1e-6;
     double scale = 0;                       // of the products; 0: 1 / sqrt(E)
     double soft_cap = 0;                    // of the scaled products; 0: none
+    bool sinks = false;                     // one learned logit for each query head, from 0 on: softmax_scores.hpp
     Precision precision = Precision::full;  // of the products of float, in forward: ops/precision.hpp
 
     Index width_of_memory(const Shape& shape) const { return memory_width == 0 ? shape.width : memory_width; }
@@ -46,6 +46,7 @@ struct CrossAttention {
       f("norm_epsilon", config.norm_epsilon);
       f("scale", config.scale);
       f("soft_cap", config.soft_cap);
+      f("sinks", config.sinks);
       f("precision", config.precision);
     }
   };
@@ -54,6 +55,7 @@ struct CrossAttention {
   struct Params {
     HeadProjection::Params<Scalar> q;  // to [T x H E]
     HeadProjection::Params<Scalar> k;  // to [S_m x G E]
+    Matrix<Scalar> sinks;              // [1 x H], or absent
     HeadProjection::Params<Scalar> v;  // to [S_m x G E_v]
     Weight<Scalar> w_o;                // [H E_v x D]
     Matrix<Scalar> b_o;                // [1 x D], or absent
@@ -64,12 +66,14 @@ struct CrossAttention {
           k(config.width_of_memory(shape), shape.kv_heads.count, shape.head_width, config.comparing()),
           v(config.width_of_memory(shape), shape.kv_heads.count, shape.value_width, config.values()),
           w_o(shape.o_width(), shape.width) {
+      if (config.sinks) sinks.setZero(1, shape.heads.count);
       if (config.biases) b_o.setZero(1, shape.width);
     }
     template <class F, class... P>
     static void visit(F&& f, P&&... p) {
       HeadProjection::Params<Scalar>::visit("q", f, p.q...);
       HeadProjection::Params<Scalar>::visit("k", f, p.k...);
+      visit_if_present(f, "sinks", Role::coefficient, p.sinks...);
       HeadProjection::Params<Scalar>::visit("v", f, p.v...);
       f("w_o", Role::output, p.w_o...);
       visit_if_present(f, "b_o", Role::bias, p.b_o...);
@@ -147,6 +151,7 @@ struct CrossAttention {
         .log_sum_exp = pass.record().template matrix<Scalar>(x.rows(), shape.heads.count),  // [T x H]
         .probabilities = {},
         .soft_cap = static_cast<Scalar>(config.soft_cap),
+        .sinks = config.sinks ? params.sinks.data() : nullptr,
         .precision = config.precision,
     });
     MutableView<Scalar> o = pass.record().template zeros<Scalar>(x.rows(), shape.o_width());  // [T x H E_v]
@@ -168,8 +173,8 @@ struct CrossAttention {
     // y += o w_o + b_o   =>   d_b_o += sum_t d_y,  d_o += d_y w_o^T,  d_w_o += o^T d_y
     if (config.biases) add_bias_backward(d_y, gradients.b_o, pass.scratch, pass.workers);
     linear_backward(o, params.w_o, d_y, d_o, gradients.w_o, pass.workers);
-    // o = softmax(scale q k^T) v   =>   d_q, d_k, d_v
-    attend_backward(*record.operand, record.v.rows, pass.rows, o, view_of(d_o), d_q, pass.workers);
+    // o = softmax(scale q k^T) v   =>   d_q, d_k, d_v, d_sinks
+    softmax_backward(*record.operand, record.v.rows, pass, o, view_of(d_o), d_q, gradients.sinks);
     // q = norm(x w_q + b_q), k = norm(m w_k + b_k), v = m w_v + b_v
     HeadProjection::backward(config.comparing(), params.q, record.q, pass, x, d_q, d_x, gradients.q);
     MemoryProjection::backward(config.values(), params.v, record.v, pass, m, gradients.v);
