@@ -197,6 +197,39 @@ TEST(LanguageModel, DecodesWhatOnePassComputes) {
   EXPECT_LE(reference::error_of(next, exact), 2 * reference::error_of(naive, exact) + floor);
 }
 
+TEST(LanguageModel, BringsItsLayersAMemoryWithTheFirstTokens) {
+  Reader<float> model = reader<float>();
+  enlarge(model);
+  const auto tokens = some_tokens(6, V);
+  const std::span<const int> text(tokens);
+  const Matrix<float> m = reference::random_matrix<float>(6, 8, "m");
+  const Sequences sequences{3, 1}, memories{4, 2}, again{2, 0};
+  const CacheOptions options{.sequences = 2, .positions = 5, .rows = 4};
+
+  // What the stack makes of the embedded tokens and the same memory goes through the same head.
+  auto cache = model.make_cache(options), next_cache = model.make_cache(options);
+  const Matrix<float> logits = model.logits(text.first(4), sequences, MemoryRows(m, memories), cache);
+  const Matrix<float> next = model.next_logits(text.first(4), sequences, MemoryRows(m, memories), next_cache);
+  EXPECT_TRUE(same_bits(next.row(0), logits.row(2)));
+  EXPECT_TRUE(same_bits(next.row(1), logits.row(3)));
+  // Later calls need none.
+  const Matrix<float> later = model.logits(text.last(2), again, cache);
+  EXPECT_TRUE(same_bits(model.next_logits(text.last(2), again, next_cache).row(0), later.row(1)));
+
+  // Each sequence has its own, alone too.
+  for (const Index b : {0, 1}) {
+    const auto of_sequence = text.subspan(std::size_t(sequences.begin(b)), std::size_t(sequences.rows(b)));
+    const MemoryRows memory(m.middleRows(memories.begin(b), memories.rows(b)));
+    auto alone = model.make_cache({.positions = 5, .rows = 4}), alone_next = model.make_cache({.positions = 5, .rows = 4});
+    EXPECT_TRUE(same_bits(model.logits(of_sequence, memory, alone),
+                          Matrix<float>(logits.middleRows(sequences.begin(b), sequences.rows(b)))));
+    EXPECT_TRUE(same_bits(model.next_logits(of_sequence, memory, alone_next), Matrix<float>(next.row(b))));
+  }
+  auto untouched = model.make_cache({.positions = 5, .rows = 4});
+  EXPECT_THAT(shape_error([&] { model.logits(text.first(2), untouched); }), HasSubstr("expected its memory"));
+  EXPECT_EQ(untouched.length(), 0);
+}
+
 TEST(LanguageModelCache, ReplaysAfterRollbackForkAndTruncate) {
   Tied<float> model(V, small<float>());
   enlarge(model);

@@ -68,6 +68,26 @@ TYPED_TEST(AnyGradient, IsTheSlopeOfTheLossInEveryTensor) {
       model.params(), gradients);
 }
 
+TEST(LanguageModelTraining, LearnsWithAMemoryAndHandsItsGradientOn) {
+  Reader<double> model = reader<double>();
+  enlarge(model);
+  const Sequences sequences{3, 0, 4}, memories{4, 1, 2};
+  const auto tokens = some_tokens(7, V), targets = some_tokens(7, V, "targets");
+  Matrix<double> m = reference::random_matrix<double>(7, 8, "m"), d_m = Matrix<double>::Zero(7, 8);
+  auto tape = model.make_tape(sequences);
+  auto gradients = model.make_gradients();
+  model.loss(tokens, targets, MemoryRows(m, memories, d_m), tape);
+  model.backward(tape, gradients);
+  const auto f = [&] {
+    const double loss = model.loss(tokens, targets, MemoryRows(m, memories), tape);
+    return reference::Sum{loss, loss};
+  };
+  EXPECT_GT(reference::largest(d_m), 0);
+  EXPECT_TRUE(d_m.row(4).isZero(0)) << "its sequence has no tokens";
+  reference::expect_gradient(m, d_m, loss_operations, f);
+  reference::expect_gradient(model.params().embedding, gradients.embedding, loss_operations, f);
+}
+
 TEST(LanguageModelTraining, AddsToTheGradients) {
   Tied<double> model(V, small());
   enlarge(model);

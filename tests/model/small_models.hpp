@@ -8,6 +8,7 @@
 
 #include "../reference/bounds.hpp"
 #include "heed/mixers/attention.hpp"
+#include "heed/mixers/cross_attention.hpp"
 #include "heed/mixers/shared_values.hpp"
 #include "heed/model/language_model.hpp"
 #include "heed/model/stack.hpp"
@@ -33,6 +34,16 @@ Layers<Scalar> small() {
 template <class Scalar = double>
 Layers<Scalar> medium() {
   return Layers<Scalar>({.width = 48, .heads = 4, .kv_heads = 2});
+}
+
+/// A layer below that attends to a memory of at most four rows.
+template <class Scalar>
+using Reader = LanguageModel<Stack<Scalar, Block<CrossAttention>, StandardBlock>>;
+template <class Scalar>
+Reader<Scalar> reader() {
+  typename Stack<Scalar, Block<CrossAttention>, StandardBlock>::Config config{.width = 8, .heads = 2, .hidden = 12};
+  config.template layer<0>().mixer.memory_positions = 4;
+  return Reader<Scalar>(V, Stack<Scalar, Block<CrossAttention>, StandardBlock>(config));
 }
 
 inline std::vector<int> some_tokens(Index count, Index vocabulary, std::string_view name = "tokens") {

@@ -13,6 +13,7 @@
 #include "../core/pass.hpp"
 #include "../core/weight.hpp"
 #include "../mixers/initialise.hpp"
+#include "../mixers/memory.hpp"
 #include "../mixers/reach.hpp"
 #include "../ops/cross_entropy.hpp"
 #include "../ops/embedding.hpp"
@@ -178,15 +179,29 @@ class LanguageModel {
   /// changes if a token is not in [0, V) or the tokens do not fit.
   ///   tokens   [T], the new tokens of all sequences, in order
   View<Scalar> logits(std::span<const int> tokens, const Sequences& sequences, Cache& cache) const {
-    return logits_of(hidden(tokens, sequences, cache), cache);
+    return logits(tokens, sequences, MemoryRows<Scalar>(), cache);
+  }
+  /// The same with the memory of every sequence, for layers that attend to one: see Layered::forward.
+  View<Scalar> logits(std::span<const int> tokens, const Sequences& sequences, const MemoryRows<Scalar>& memory,
+                      Cache& cache) const {
+    return logits_of(hidden(tokens, sequences, memory, cache), cache);
   }
   /// The same for a cache of one sequence.
-  View<Scalar> logits(std::span<const int> tokens, Cache& cache) const { return logits_of(hidden(tokens, cache), cache); }
+  View<Scalar> logits(std::span<const int> tokens, Cache& cache) const {
+    return logits(tokens, MemoryRows<Scalar>(), cache);
+  }
+  View<Scalar> logits(std::span<const int> tokens, const MemoryRows<Scalar>& memory, Cache& cache) const {
+    return logits_of(hidden(tokens, memory, cache), cache);
+  }
 
   /// The logits that follow the last new token of every sequence: [B x V], as `logits` otherwise. All a sampler needs,
   /// without the head's work on the rows before. A sequence without new tokens has a row of zeros.
   View<Scalar> next_logits(std::span<const int> tokens, const Sequences& sequences, Cache& cache) const {
-    const View<Scalar> h = hidden(tokens, sequences, cache);  // [T x D]
+    return next_logits(tokens, sequences, MemoryRows<Scalar>(), cache);
+  }
+  View<Scalar> next_logits(std::span<const int> tokens, const Sequences& sequences, const MemoryRows<Scalar>& memory,
+                           Cache& cache) const {
+    const View<Scalar> h = hidden(tokens, sequences, memory, cache);  // [T x D]
     const Arena::Scope scope(cache.rows_);
     MutableView<Scalar> last = cache.rows_.template zeros<Scalar>(sequences.size(), width());  // [B x D]
     for (Index b = 0; b < sequences.size(); ++b)
@@ -195,7 +210,10 @@ class LanguageModel {
   }
   /// The same for a cache of one sequence: [1 x V].
   View<Scalar> next_logits(std::span<const int> tokens, Cache& cache) const {
-    const View<Scalar> h = hidden(tokens, cache);  // [T x D]
+    return next_logits(tokens, MemoryRows<Scalar>(), cache);
+  }
+  View<Scalar> next_logits(std::span<const int> tokens, const MemoryRows<Scalar>& memory, Cache& cache) const {
+    const View<Scalar> h = hidden(tokens, memory, cache);  // [T x D]
     return logits_of(rows_of(h, h.rows() - 1, 1), cache);
   }
 
@@ -214,6 +232,11 @@ class LanguageModel {
   /// changes if there is not one token in [0, V) and one target below V for every row, or for another model's tape.
   ///   tokens, targets   [T]; a negative target means that the row has none
   double loss(std::span<const int> tokens, std::span<const int> targets, Tape& tape) const {
+    return loss(tokens, targets, MemoryRows<Scalar>(), tape);
+  }
+  /// The same with the memory of every sequence; backward adds to its gradient.
+  double loss(std::span<const int> tokens, std::span<const int> targets, const MemoryRows<Scalar>& memory,
+              Tape& tape) const {
     const Index T = tape.sequences().rows();
     expects_tokens(tokens, T);
     expects_targets(targets, T);
@@ -226,7 +249,7 @@ class LanguageModel {
     tape.scratch_.reset();
     MutableView<Scalar> x = tape.scratch_.template matrix<Scalar>(T, width());  // [T x D]
     embed(tokens, embedding_, x);
-    const View<Scalar> h = stack_.forward(x, tape.stack_);                            // [T x D]
+    const View<Scalar> h = stack_.forward(x, memory, tape.stack_);                    // [T x D]
     MutableView<Scalar> normed = tape.kept_.template matrix<Scalar>(T, width());      // [T x D]
     MutableView<Scalar> logits = tape.kept_.template zeros<Scalar>(T, vocabulary());  // [T x V]
     Norm::template apply<Scalar>(norm_config_, norm_, h, normed, tape.workers_);
@@ -306,15 +329,16 @@ class LanguageModel {
   }
 
   // What the stack makes of the tokens: [T x D], valid until the next call on the cache.
-  View<Scalar> hidden(std::span<const int> tokens, const Sequences& sequences, Cache& cache) const {
+  View<Scalar> hidden(std::span<const int> tokens, const Sequences& sequences, const MemoryRows<Scalar>& memory,
+                      Cache& cache) const {
     expects_tokens(tokens, sequences.rows());
     cache.rows_.reset();
-    return stack_.forward(embedded(tokens, cache), sequences, cache.stack_);
+    return stack_.forward(embedded(tokens, cache), sequences, memory, cache.stack_);
   }
-  View<Scalar> hidden(std::span<const int> tokens, Cache& cache) const {
+  View<Scalar> hidden(std::span<const int> tokens, const MemoryRows<Scalar>& memory, Cache& cache) const {
     expects_tokens(tokens, static_cast<Index>(tokens.size()));
     cache.rows_.reset();
-    return stack_.forward(embedded(tokens, cache), cache.stack_);
+    return stack_.forward(embedded(tokens, cache), memory, cache.stack_);
   }
   MutableView<Scalar> embedded(std::span<const int> tokens, Cache& cache) const {
     MutableView<Scalar> x = cache.rows_.template matrix<Scalar>(static_cast<Index>(tokens.size()), width());  // [T x D]
