@@ -67,6 +67,19 @@ TEST(LayeredParams, DependOnTheSeedAndOnThePrefix) {
   }
 }
 
+TEST(LayeredParams, StartAnewWhateverTheyHaveBecome) {
+  StandardAttention::Config with_sinks;
+  with_sinks.scores.sinks = true;
+  auto model = DynamicStack<float>::build(
+      {.width = 8, .heads = 2},
+      {choose<StandardAttention>(with_sinks), choose<LearnedResidualValueAttention>(), choose<Mamba2>({.state_width = 3})});
+  const auto first = tensors(model);
+  visit([](std::string_view, Role, Matrix<float>& tensor) { tensor.setConstant(42); }, model.params());
+  model.initialise(0);
+  const auto again = tensors(model);
+  for (const auto& [name, tensor] : first) EXPECT_TRUE(same_bits(again.at(name), tensor)) << name;
+}
+
 TEST(LayeredParams, GradientsAreZerosOfTheirShapes) {
   const Model model(config);
   Index elements = 0;

@@ -149,9 +149,12 @@ class Layered {
     expects_arithmetic("initialise: ", params_);
     for (std::size_t layer = 0; layer < plan_->layers(); ++layer)
       plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
-        Initialiser{seed, layers(), prefix}.template run<typename Plan::template Kind<kind>>(
-            "layers." + std::to_string(layer), shape(), plan_->template config<kind>(index),
-            std::get<kind>(params_.by_kind_)[index]);
+        using Kind = typename Plan::template Kind<kind>;
+        const auto& config = plan_->template config<kind>(index);
+        auto& params = std::get<kind>(params_.by_kind_)[index];
+        const typename Kind::template Params<Scalar> made(shape(), config);
+        params = made;  // coefficients start where they are made
+        Initialiser{seed, layers(), prefix}.template run<Kind>("layers." + std::to_string(layer), shape(), config, params);
       });
   }
 
