@@ -5,6 +5,7 @@
 //   backward   T = S, causal        FLOP/s counts 2.5 times the forward's; naive Eigen keeps its probabilities, attend does
 //   not
 //   options    T = S or T = 1       what each option of logits, or another mask, adds to or takes from attend alone
+//   in terms   T = S, causal        products of bf16 terms; on tiles where the processor grants them, else in float
 #include <checked.hpp>
 #include <cmath>
 #include <heed/ops/alibi.hpp>
@@ -263,6 +264,38 @@ void attend_with(benchmark::State& state, Option option) {
   }
 }
 
+// y of products that may be off by `error` of their magnitudes: docs/numerics.md
+void attend_in(benchmark::State& state, heed::Precision precision, double error) {
+  const Operands x = operands_of(state);
+  const heed::AttendOptions options{.heads = x.heads, .kv_heads = x.kv_heads, .precision = precision};
+  heed::Workers workers;
+  Matrix<float> y(x.q.rows(), x.q.cols()), expected = y, scores(x.q.rows(), x.k.rows());
+  naive(x, scores, expected);
+  heed::attend_into(x.q, x.k, x.v, options, y, workers);
+  double logit = 0;  // the largest scale sum_e |q_e k_e|
+  for (Index h = 0; h < x.heads; ++h) {
+    const Index kv = h / (x.heads / x.kv_heads) * x.width;
+    scores.noalias() = x.q.middleCols(h * x.width, x.width).cwiseAbs() * x.k.middleCols(kv, x.width).cwiseAbs().transpose();
+    logit = (std::max)(logit, double(scores.maxCoeff()) / std::sqrt(double(x.width)));
+  }
+  const double moved = (1 + error) * std::exp(2 * error * logit) - 1;
+  const double rounding = double(std::numeric_limits<float>::epsilon()) * double(x.k.rows());
+  const double largest = double(x.v.cwiseAbs().maxCoeff());
+  if (!(double((y - expected).cwiseAbs().maxCoeff()) <= (moved + rounding) * largest))
+    return state.SkipWithError("attend differs from naive Eigen");
+  for (auto _ : state) {
+    heed::attend_into(x.q, x.k, x.v, options, y, workers);
+    benchmark::DoNotOptimize(y.data());
+  }
+  set_rates(state, x, 1);
+}
+
+void term_cases(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "S", "H", "G", "E"});
+  bench->Args({1024, 1024, 8, 2, 64});
+  bench->Args({1024, 1024, 4, 4, 128});
+}
+
 void option_cases(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"T", "S", "H", "G", "E"});
   bench->Args({1024, 1024, 8, 2, 64});
@@ -295,6 +328,15 @@ BENCHMARK_CAPTURE(attend_with, slopes, Option::slopes)->Apply(option_cases)->Uni
 BENCHMARK_CAPTURE(attend_with, sinks, Option::sinks)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(attend_with, bias, Option::bias)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(attend_with, streaming, Option::streaming)->Apply(option_cases)->Unit(benchmark::kMicrosecond);
+
+constexpr double u = 1.0 / 256;  // half a unit in the last place of bf16
+BENCHMARK_CAPTURE(attend_in, bf16, heed::Precision::bf16, 2 * u + u * u)->Apply(term_cases)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_in, bf16x2, heed::Precision::bf16x2, 3 * u * u + 3 * u * u * u)
+    ->Apply(term_cases)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(attend_in, bf16x3, heed::Precision::bf16x3, 4 * u * u * u)
+    ->Apply(term_cases)
+    ->Unit(benchmark::kMicrosecond);
 
 BENCHMARK(attend_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);
 BENCHMARK(naive_eigen_backward)->Apply(backward_cases)->Unit(benchmark::kMicrosecond);

@@ -1,4 +1,4 @@
-// y += x w and its backward beside Eigen's products.
+// y += x w, over weights in float and in 16 bits, and its backward, beside Eigen's products.
 #include <checked.hpp>
 #include <heed/ops/linear.hpp>
 
@@ -27,6 +27,26 @@ void linear(benchmark::State& state, Who who) {
       state, who, in.y, in.x.cols(), [&] { heed::linear(in.x, in.w, in.y, workers); },
       [&] { in.y.noalias() += in.x * in.w; });
   heed::bench::set_rate(state, "FLOP/s", in.flops());
+}
+
+// Eigen multiplies with the rounded weights in float.
+void linear_stored(benchmark::State& state, Who who, heed::Storage storage) {
+  Operands in(state);
+  heed::Weight<float> stored = in.w;
+  stored.store(storage);
+  heed::Weight<float> rounded = stored;
+  rounded.store(heed::Storage::arithmetic);
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, in.y, in.x.cols(), [&] { heed::linear(in.x, stored, in.y, workers); },
+      [&] { in.y.noalias() += in.x * static_cast<const Matrix<float>&>(rounded); });
+  heed::bench::set_rate(state, "FLOP/s", in.flops());
+}
+void linear_bfloat16(benchmark::State& state, Who who) {
+  linear_stored(state, who, heed::Storage::bfloat16);
+}
+void linear_half(benchmark::State& state, Who who) {
+  linear_stored(state, who, heed::Storage::half);
 }
 
 void linear_backward(benchmark::State& state, Who who) {
@@ -59,6 +79,8 @@ void sizes(benchmark::internal::Benchmark* bench) {
     for (const Index rows : {1, 4, 64, 512}) bench->Args({rows, width, width});
 }
 HEED_BENCHMARK_BOTH(linear, sizes);
+HEED_BENCHMARK_BOTH(linear_bfloat16, sizes);
+HEED_BENCHMARK_BOTH(linear_half, sizes);
 HEED_BENCHMARK_BOTH(linear_backward, sizes);
 HEED_BENCHMARK_BOTH(linear_transposed, sizes);
 

@@ -2,7 +2,7 @@
 // them anew. One thread.
 //
 //   attend   o = softmax(q k^T) v, kept: nothing, floats, bfloat16
-//   given    o = A v, A kept as floats or bfloat16
+//   given    o = A v, A kept as floats or bfloat16, and its backward: d_A += d_o v^T, d_v += A^T d_o
 #include <checked.hpp>
 #include <heed/ops/operand.hpp>
 
@@ -36,16 +36,19 @@ struct Operands {
         v_heads(table(v)),
         sequences({rows}) {}
 
-  heed::HeadTable<heed::HeadRows<float>> table(const Matrix<float>& x) {
+  heed::HeadTable<heed::HeadRows<float>> table(const Matrix<float>& x, Matrix<float>* d_x = nullptr) {
     const auto made = heed::HeadTable<heed::HeadRows<float>>::make(arena, 1, kv_heads);
-    for (Index g = 0; g < kv_heads; ++g) made.at(0, g) = {x.data() + g * rows * width, nullptr, rows, width, width, 0};
+    for (Index g = 0; g < kv_heads; ++g) {
+      const Index at = g * rows * width;
+      made.at(0, g) = {x.data() + at, d_x == nullptr ? nullptr : d_x->data() + at, rows, width, width, width};
+    }
     return made;
   }
-  void keep(Storage storage) {
+  void keep(const heed::KeptShape& shape) {
     kept = heed::HeadTable<heed::Probabilities<float>>::make(arena, 1, heads);
-    for (Index h = 0; h < heads; ++h)
-      kept.at(0, h) = heed::Probabilities<float>::make(arena, {.rows = rows, .keys = rows, .storage = storage});
+    for (Index h = 0; h < heads; ++h) kept.at(0, h) = heed::Probabilities<float>::make(arena, shape);
   }
+  void keep(Storage storage) { keep({.rows = rows, .keys = rows, .storage = storage}); }
   void attend() {
     heed::attend(heed::Computed<float>{.q = heed::view_of(q),
                                        .k = k_heads,
@@ -92,6 +95,35 @@ void given(benchmark::State& state, Storage storage) {
   heed::bench::set_rate(state, "FLOP/s", double(in.rows * in.rows * in.heads * width));
 }
 
+void given_backward(benchmark::State& state) {
+  Operands in(state);
+  in.keep({.rows = in.rows, .keys = in.rows, .mask = heed::causal(), .gradient = true});
+  in.attend();
+  const Matrix<float> d_o = heed::bench::random(in.rows, in.heads * width, "d_o");
+  Matrix<float> d_v = Matrix<float>::Zero(in.v.rows(), width), expected = d_v, a(in.rows, in.rows), d_a = a;
+  const auto values = in.table(in.v, &d_v);
+  const auto run = [&] {
+    heed::attend_backward(heed::Given<float>{in.kept}, values, in.sequences.division(), heed::view_of(d_o), in.workers);
+  };
+  run();
+  // o = A v   =>   d_A += d_o v^T where the mask shows A,  d_v += A^T d_o
+  bool same = true;
+  for (Index h = 0; h < in.heads; ++h) {
+    const Index first = h / (in.heads / in.kv_heads) * in.rows;
+    for (Index t = 0; t < in.rows; ++t) {
+      in.kept.at(0, h).read_row(t, a.data() + t * in.rows);
+      in.kept.at(0, h).read_gradient_row(t, d_a.data() + t * in.rows);
+    }
+    const auto d_o_h = d_o.middleCols(h * width, width);
+    expected.middleRows(first, in.rows).noalias() += a.transpose() * d_o_h;
+    const Matrix<float> all = d_o_h * in.v.middleRows(first, in.rows).transpose();
+    same = same && heed::bench::agree(d_a, all.triangularView<Eigen::Lower>(), width);
+  }
+  if (!same || !heed::bench::agree(d_v, expected, in.rows)) return state.SkipWithError("the gradients differ");
+  for (auto _ : state) run();
+  heed::bench::set_rate(state, "FLOP/s", 2.0 * double(in.rows * in.rows * in.heads * width));
+}
+
 void sizes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"S", "kv_heads"})->Args({2048, 16})->Args({2048, 4})->Unit(benchmark::kMillisecond);
 }
@@ -101,5 +133,6 @@ BENCHMARK_CAPTURE(attend_and_keep, float, Storage::arithmetic)->Apply(sizes);
 BENCHMARK_CAPTURE(attend_and_keep, bfloat16, Storage::bfloat16)->Apply(sizes);
 BENCHMARK_CAPTURE(given, float, Storage::arithmetic)->Apply(sizes);
 BENCHMARK_CAPTURE(given, bfloat16, Storage::bfloat16)->Apply(sizes);
+BENCHMARK(given_backward)->Apply(sizes);
 
 }  // namespace
