@@ -2,8 +2,10 @@
 
 #include <heed/ops/attend.hpp>
 #include <limits>
+#include <string>
 #include <vector>
 
+#include "../reference/errors.hpp"
 #include "attend_problem.hpp"
 
 namespace {
@@ -52,6 +54,78 @@ TEST(OperandMemory, OfLongSequencesIsBoundedAndTheirMeansAreRight) {
     }
     EXPECT_EQ(wrong, 0) << c.rows << " rows over " << c.keys << " keys";
   }
+}
+
+// One worker, who takes of all jobs the first, or the last, or every one. The first is the heaviest: it sees the most keys.
+enum class Run { all, heaviest, lightest };
+struct Chosen final : heed::Executor {
+  Run which;
+
+  explicit Chosen(Run run) : which(run) {}
+  int workers() const override { return 1; }
+  void run(Index jobs, heed::Job job) override {
+    if (which == Run::heaviest) return job(0, 0);
+    for (Index index = which == Run::lightest ? jobs - 1 : 0; index < jobs; ++index) job(index, 0);
+  }
+};
+
+// Causal prefill of 16 heads x 64, whose rows are all the same. A job of it takes the same scratch whether others run or
+// not.
+struct LongPrefill {
+  static constexpr Index heads = 16, width = 64;
+  Index positions;
+  Matrix<float> row = heed::reference::random_matrix<float>(1, heads*width, "row"), y{positions, heads*width};
+  std::size_t log_sum_exp = sizeof(float) * std::size_t(positions * heads);  // bytes; of the call's arena too
+
+  explicit LongPrefill(Index n) : positions(n) {}
+  /// An arena of so many bytes is enough.
+  bool fits(std::size_t bytes, Run which) {
+    const Eigen::Map<const Matrix<float>, 0, Eigen::OuterStride<>> x(row.data(), positions, row.cols(),
+                                                                     Eigen::OuterStride<>(0));
+    Chosen executor(which);
+    Workers workers(&executor, bytes);
+    heed::attend_into(x, x, x, {.heads = heads}, y, workers);
+    return workers.blocks() == 1;
+  }
+  std::size_t predicted() const {
+    return log_sum_exp + heed::attend_scratch_bytes<float>(1, positions, positions, heads, heads, width, width);
+  }
+  /// What the call takes from its arena, to a thousandth.
+  std::size_t taken() {
+    std::size_t enough = 2 * predicted(), few = 0;
+    while (enough - few > predicted() / 1000) {
+      const std::size_t bytes = (enough + few) / 2;
+      (fits(bytes, Run::lightest) ? enough : few) = bytes;
+    }
+    return enough;
+  }
+};
+
+TEST(OperandMemory, OfPrefillGrowsByNoMoreThanItsRows) {
+  LongPrefill small(512), middle(8192), large(32768);
+  EXPECT_TRUE(small.fits(small.taken(), Run::all)) << "one job takes more than another";
+  const std::size_t of_middle = middle.taken(), of_large = large.taken();
+  EXPECT_TRUE(middle.fits(of_middle, Run::heaviest));
+  EXPECT_LE(of_middle, middle.predicted());
+  EXPECT_LE(of_large, large.predicted());
+  EXPECT_LE(of_large, 4 * of_middle);
+  // All that grows is the log-sum-exp.
+  EXPECT_LE(of_large - large.log_sum_exp, of_middle - middle.log_sum_exp + large.predicted() / 500);
+  RecordProperty("bytes_at_8192", std::to_string(of_middle));
+  RecordProperty("bytes_at_32768", std::to_string(of_large));
+
+  ASSERT_TRUE(large.fits(of_large, Run::heaviest));
+  const Index last = large.positions - 1;  // the mean of equal rows
+  const auto found = large.y.row(last).head(LongPrefill::width), expected = large.row.row(0).head(LongPrefill::width);
+  EXPECT_LE((found - expected).cwiseAbs().maxCoeff(),
+            float(large.positions) * std::numeric_limits<float>::epsilon() * expected.cwiseAbs().maxCoeff());
+}
+
+TEST(OperandMemory, OfPrefillInTermsGrowsByNoMoreThanItsRows) {
+  const auto bytes = [](Index positions) {
+    return heed::attend_scratch_bytes<float>(1, positions, positions, 16, 16, 64, 64, heed::Precision::bf16x3);
+  };
+  EXPECT_LE(bytes(32768), 4 * bytes(8192));
 }
 
 TEST(OperandMemory, RepeatedCallsDoNotGrow) {
