@@ -36,10 +36,12 @@ Lanes<Scalar> where_positive(Lanes<Scalar> x, Lanes<Scalar> value, Lanes<Scalar>
   return {Eigen::internal::pselect(Eigen::internal::pcmp_le(x.raw, zero.raw), otherwise.raw, value.raw)};
 }
 
-/// x sigma(x)
+/// x sigma(x). Below `least` it is what it is there, zero but for 1.4e-36 in float.
 template <class Scalar>
 Lanes<Scalar> silu(Lanes<Scalar> x) {
-  return x / (Scalar(1) + exponential(Scalar(0) - x));
+  constexpr Scalar most = sizeof(Scalar) == 4 ? Scalar(87) : Scalar(709);
+  const Lanes<Scalar> least = Lanes<Scalar>::all(-most), from_least = maximum(x, least);  // NaN stays NaN
+  return from_least / (Scalar(1) + bounded_decay(minimum(from_least, Lanes<Scalar>::all(most))));
 }
 // silu(x) = x sigma(x)   =>   silu'(x) = sigma(x) (1 + x (1 - sigma(x)))
 template <class Scalar>

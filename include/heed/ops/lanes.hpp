@@ -37,6 +37,13 @@ struct packet_of<Scalar, 1> {
 template <class Scalar>
 inline constexpr int full_width = Eigen::internal::packet_traits<Scalar>::size;
 
+/// Whether a multiply-add rounds once.
+#if defined(EIGEN_HAS_SINGLE_INSTRUCTION_MADD)
+inline constexpr bool product_is_not_rounded = true;
+#else
+inline constexpr bool product_is_not_rounded = false;
+#endif
+
 /// n rounded up to full lanes.
 template <class Scalar>
 constexpr Index whole_lanes(Index n) {
@@ -98,6 +105,26 @@ struct Lanes {
       return times_power(e, whole).zero_where_below(x);
     } else {
       return exponential(x);
+    }
+  }
+  /// e^-x where |x| <= 87, or 709 in double: no infinity. For sums like 1 + e^-x, where one more rounding of it is allowed.
+  ///   float   2^n e^-r,  n = -round(x / ln 2),  e^-r a polynomial on |r| <= ln 2 / 2, with e^0 = 1 and error 1.5e-7
+  friend Lanes bounded_decay(Lanes x) {
+    if constexpr (scales_by_bits) {
+      using namespace Eigen::internal;
+      using Bits = typename unpacket_traits<Packet>::integer_packet;
+      const Lanes rounding = all(Scalar(12582912));  // as above; the last bits of x + rounding are those of a whole number
+      const Lanes shifted = multiply_add(x, all(Scalar(-1.44269504)), rounding), whole = shifted - rounding;
+      const Lanes r = product_is_not_rounded ? multiply_add(whole, all(Scalar(0.693147181)), x)
+                                             : multiply_add(whole, all(Scalar(-2.12194440e-4)),
+                                                            multiply_add(whole, all(Scalar(0.693359375)), x));
+      Lanes e = all(Scalar(-8.36915816e-3));
+      for (const double c : {4.19175800e-2, -0.166665231, 0.499989945, -1.0, 1.0})
+        e = multiply_add(e, r, all(static_cast<Scalar>(c)));
+      const Bits exponent = plogical_shift_left<23>(Bits(preinterpret<Bits>(shifted.raw)));
+      return {preinterpret<Packet>(padd(Bits(preinterpret<Bits>(e.raw)), exponent))};
+    } else {
+      return exponential(Scalar(0) - x);
     }
   }
   friend Lanes magnitude(Lanes x) { return {Eigen::internal::pabs(x.raw)}; }
