@@ -115,13 +115,29 @@ TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
       }
 }
 
+TYPED_TEST(ShortConv, OfAnyNumbersOfRowsAndTapsEqualsItsDefinition) {
+  using Scalar = TypeParam;
+  using W = Wide<Scalar>;
+  for (const Index C : {3, 16, 37})
+    for (const Index T : {7, 8, 9, 11, 15, 16, 17})
+      for (const Index k : {1, 2, 3, 4, 5, 7}) {
+        const Case<Scalar> at(T, C, k);
+        Histories<Scalar> before(1, k, C, "before");
+        expect_as_exact_as_naive(forward(at, Sequences({T}), {.before = before.before()}),
+                                 reference::short_conv(at.x, at.weight, at.bias, before.rows[0]),
+                                 reference::short_conv<W>(at.x.template cast<W>(), at.weight.template cast<W>(),
+                                                          at.bias.template cast<W>(), before.rows[0].template cast<W>()),
+                                 at.operations());
+      }
+}
+
 TYPED_TEST(ShortConv, OfManyChannelsOrManyTapsEqualsItsDefinitionInPlace) {
   using Scalar = TypeParam;
   using W = Wide<Scalar>;
   struct Sizes {
     Index T, C, k;
   };
-  for (const Sizes s : {Sizes{5, 1029, 4}, Sizes{131, 5, 67}, Sizes{65, 3, 66}, Sizes{64, 17, 65}}) {
+  for (const Sizes s : {Sizes{5, 2053, 4}, Sizes{131, 5, 67}, Sizes{65, 3, 66}, Sizes{64, 17, 65}}) {
     const Case<Scalar> at(s.T, s.C, s.k);
     const Matrix<W> x = at.x.template cast<W>(), weight = at.weight.template cast<W>(), bias = at.bias.template cast<W>();
     Histories<Scalar> history(1, s.k, s.C, "before");
@@ -246,6 +262,31 @@ TYPED_TEST(ShortConv, HasTheSameBitsInAnyOrderOfJobs) {
   EXPECT_TRUE(same_bits(d.x, expected.x));
   EXPECT_TRUE(same_bits(d.weight, expected.weight));
   EXPECT_TRUE(same_bits(d.bias, expected.bias));
+}
+
+TYPED_TEST(ShortConv, OfSoManyBytesThatTheyGoPastTheCachesHasTheBitsOfItsChunks) {
+  using Scalar = TypeParam;
+  const Index C = 2048 + 48, k = 4, T = Index(detail::conv_bytes_past_caches / sizeof(Scalar)) / C + 3;
+  const Case<Scalar> at(T, C, k);
+  reference::Backwards backwards(3);
+  Workers workers(backwards);
+  // Aligned to lines, and not.
+  detail::Pages<Scalar> memory(std::size_t(T * C + 1));
+  for (const Index shift : {0, 1}) {
+    const MutableView<Scalar> y = mutable_view_of(memory.data() + shift, T, C, C);
+    EXPECT_EQ(detail::conv_goes_past_caches(y), shift == 0);
+    Histories<Scalar> whole(1, k, C, "before"), carried(1, k, C, "before");
+    short_conv(at.inputs(), Sequences({T}), {.before = whole.before(), .after = whole.after()}, y, workers);
+    const Index chunk = 61;
+    Matrix<Scalar> y_chunk(chunk, C);
+    for (Index begin = 0; begin < T; begin += chunk) {
+      const Index rows = (std::min)(chunk, T - begin);
+      short_conv(at.inputs(begin, rows), Sequences({rows}), {.before = carried.before(), .after = carried.after()},
+                 rows_of(mutable_view_of(y_chunk), 0, rows), workers);
+      ASSERT_TRUE(same_bits(Matrix<Scalar>(y.middleRows(begin, rows)), Matrix<Scalar>(y_chunk.topRows(rows)))) << begin;
+    }
+    EXPECT_TRUE(same_bits(carried.rows[0], whole.rows[0]));
+  }
 }
 
 TYPED_TEST(ShortConv, OfNoChannelsOrNoRowsChangesNothing) {

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "../compiled/kernels.hpp"
@@ -16,6 +18,7 @@
 #include "../core/sequences.hpp"
 #include "../core/workers.hpp"
 #include "activation.hpp"
+#include "kernels/stores_avx512.hpp"
 
 namespace heed::inline HEED_ABI {
 
@@ -46,11 +49,22 @@ namespace detail {
 // A job of forward has some rows of one sequence and some channels: whole rows where they are not very wide, so that memory
 // is read as it lies. One of backward has some channels of all sequences, so that sums over rows have one order.
 inline constexpr Index conv_rows = 64;
-inline constexpr Index conv_channels = 1024;
+inline constexpr Index conv_channels = 2048;
 inline constexpr Index conv_backward_channels = 64;
 
-// Computed together, so that they share the loads of the taps and need not wait for each other's exponentials.
-inline constexpr Index conv_rows_at_once = 4;
+// Computed together, so that they share the loads of taps and rows and need not wait for each other's exponentials.
+inline constexpr Index conv_rows_at_once = 8;
+
+// From so many bytes of y on, most of x and y would have left the caches when they are read again.
+inline constexpr std::size_t conv_bytes_past_caches = std::size_t(10) << 20;
+
+template <class Scalar>
+bool conv_goes_past_caches(const MutableView<Scalar>& y) {
+  const auto line = [](std::size_t bytes) { return bytes % line_bytes == 0; };
+  return static_cast<std::size_t>(y.size()) * sizeof(Scalar) >= conv_bytes_past_caches &&
+         line(reinterpret_cast<std::uintptr_t>(y.data())) &&
+         line(static_cast<std::size_t>(y.outerStride()) * sizeof(Scalar));
+}
 
 // Stands for a row that is absent.
 template <class Scalar>
@@ -66,10 +80,12 @@ void conv_window(const Scalar** window, Index count, Index k, Index first, const
   }
 }
 
-// out_r = f(bias + sum_j weight_j window_{r+j}) for each row r, f of Lanes
-template <Index... r, class Scalar, class F>
+// out_r = f(bias + sum_j weight_j window_{r+j}) for each row r, f of Lanes. k is a number; or a constant, so that its loop
+// is none.
+template <Index... r, class Scalar, class F, class Taps, class Store>
 void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row, F&& f, const Scalar* bias,
-                  const Scalar* weight, Index weight_row, const Scalar* const* window, Index k, Index n) {
+                  const Scalar* weight, Index weight_row, const Scalar* const* window, Taps k, Index n,
+                  Store&& whole_store) {
   using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
   const auto packet = [&](auto&& load, auto&& store) {
@@ -83,7 +99,8 @@ void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row
   };
   Index i = 0;
   for (; i + width <= n; i += width)
-    packet([i](const Scalar* from) { return Packet::load(from + i); }, [i](Scalar* to, Packet y) { y.store(to + i); });
+    packet([i](const Scalar* from) { return Packet::load(from + i); },
+           [i, &whole_store](Scalar* to, Packet y) { whole_store(to + i, y); });
   if (i < n)
     packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
            [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
@@ -105,6 +122,7 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
   Index longest = 1;
   for (Index sequence = 0; sequence < rows.sequences(); ++sequence) longest = (std::max)(longest, rows.rows(sequence));
   const Index blocks = (longest + at_once - 1) / at_once;
+  const bool past_caches = k == 4 && detail::conv_goes_past_caches(y);
   workers.run(rows.sequences() * blocks * strips, [&](Index job, Arena& scratch) {
     const Index sequence = job / (blocks * strips), begin = job / strips % blocks * at_once;
     const Index channel = job % strips * detail::conv_channels, n = (std::min)(detail::conv_channels, C - channel);
@@ -117,16 +135,30 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
     before = before != nullptr ? before + channel : detail::conv_zeros<Scalar>;
 
     const Scalar** window = scratch.take<const Scalar*>(k - 1 + detail::conv_rows_at_once);
-    const auto compute = [&](auto r, Index t) {
+    const auto compute = [&](auto r, Index t, auto taps, auto&& store) {
       detail::conv_window(window, k - 1 + Index(r.size()), k, t - k + 1, x, x_row, before, before_row);
       detail::conv_rows_of(
           r, y.data() + (first + t) * y.outerStride() + channel, y.outerStride(), [](auto u) { return F::of(u); },
-          in.bias.data() + channel, in.weight.data() + channel, in.weight.outerStride(), window, k, n);
+          in.bias.data() + channel, in.weight.data() + channel, in.weight.outerStride(), window, taps, n, store);
     };
+    const auto to_caches = [](Scalar* to, detail::Lanes<Scalar> y_t) { y_t.store(to); };
     Index t = begin;
-    for (; t + detail::conv_rows_at_once <= end; t += detail::conv_rows_at_once)
-      compute(std::make_integer_sequence<Index, detail::conv_rows_at_once>(), t);
-    for (; t < end; ++t) compute(std::make_integer_sequence<Index, 1>(), t);
+    constexpr std::make_integer_sequence<Index, detail::conv_rows_at_once> many;
+    const auto compute_many = [&](auto taps, auto&& store) {
+      for (; t + Index(many.size()) <= end; t += Index(many.size())) compute(many, t, taps, store);
+    };
+    constexpr std::integral_constant<Index, 4> four;
+    if constexpr (detail::stores_past_caches<Scalar>) {
+      if (past_caches) {
+        compute_many(four, [](Scalar* to, detail::Lanes<Scalar> y_t) { detail::store_past_caches(to, y_t); });
+        detail::end_stores_past_caches();
+      }
+    }
+    if (k == four)
+      compute_many(four, to_caches);
+    else
+      compute_many(k, to_caches);
+    for (; t < end; ++t) compute(std::make_integer_sequence<Index, 1>(), t, k, to_caches);
 
     // Row i becomes x_{T-k+1+i}; where that is older than the new rows it is row i + T of `before`. Upwards, so that
     // `after` may be `before`.
@@ -167,7 +199,7 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
         detail::conv_window(window, k, k, t - k + 1, x, in.x.outerStride(), detail::conv_zeros<Scalar>, Index(0));
         detail::conv_rows_of(
             std::make_integer_sequence<Index, 1>(), u, n, [](auto u_c) { return u_c; }, in.bias.data() + channel, weight,
-            in.weight.outerStride(), window, k, n);
+            in.weight.outerStride(), window, k, n, [](Scalar* to, detail::Lanes<Scalar> u_t) { u_t.store(to); });
         Scalar* d_u_t = d_u + t % k * n;
         detail::transform(n, d_u_t, d_f, d_y.data() + (first + t) * d_y.outerStride() + channel, u);
 
