@@ -83,6 +83,85 @@ TYPED_TEST(Operand, EqualsTheDefinitionOnRaggedBatches) {
                                         true);
 }
 
+// Blocks are larger than a few strips only where all heads and sequences together have thousands of rows.
+template <class Scalar>
+Index lanes_of(const Case& c) {
+  Index total = 0, lanes = 0;
+  for (const Lengths& s : c.sequences) total += s.rows * c.heads;
+  const Index stack = c.heads / c.kv_heads, most = heed::detail::lanes_of_block<Scalar>(total);
+  for (const Lengths& s : c.sequences)
+    lanes = (std::max)(lanes, stack * heed::detail::plan_attend<Scalar>(false, s.rows, s.keys, stack, most,
+                                                                        s.keys - s.rows + c.offset, c.mask)
+                                          .block);
+  return lanes;
+}
+
+TYPED_TEST(Operand, EqualsTheDefinitionInBlocksOfManyStrips) {
+  const Index few = heed::detail::attend_cut_lanes<TypeParam>, most = heed::detail::attend_block_lanes<TypeParam>;
+  // Few keys under the rows' diagonal, so that many rows cost the definition little; rows around the largest block.
+  for (const Index rows : {most, most + 50}) {
+    const Case c{.heads = 32,
+                 .kv_heads = 32,
+                 .width = 2,
+                 .value_width = 3,
+                 .mask = heed::window(25),
+                 .sequences = {{rows, 40}},
+                 .offset = rows / 2};
+    EXPECT_GE(lanes_of<TypeParam>(c), most / 2);
+    expect_matches_reference<TypeParam>(c, false);
+  }
+  Index kv_heads = 24;
+  for (const Mask& mask : masks) {
+    kv_heads = 27 - kv_heads;  // 3 and 24 in turn
+    const Case c{.heads = 24,
+                 .kv_heads = kv_heads,
+                 .width = 5,
+                 .value_width = 3,
+                 .mask = mask,
+                 .sequences = {{100, 120}, {1, 30}, {90, 90}}};
+    EXPECT_GT(lanes_of<TypeParam>(c), few);
+    expect_matches_reference<TypeParam>(c, kv_heads == 3);
+  }
+}
+
+TYPED_TEST(Operand, HasTheSameBitsForAnyNumberOfWorkersInBlocksOfManyStrips) {
+  const Case c{.heads = 24, .kv_heads = 12, .width = 9, .value_width = 17, .sequences = {{190, 200}, {0, 4}, {70, 900}}};
+  EXPECT_GT(lanes_of<TypeParam>(c), heed::detail::attend_cut_lanes<TypeParam>);
+  heed::Serial serial;
+  Workers alone(serial);
+  Problem<TypeParam> one(c);
+  one.forward(alone);
+  one.backward(alone);
+  Backwards backwards(3);
+  Threads two(2);
+  for (heed::Executor* executor : std::initializer_list<heed::Executor*>{&backwards, &two}) {
+    Workers workers(*executor);
+    Problem<TypeParam> p(c);
+    p.forward(workers);
+    p.backward(workers);
+    EXPECT_TRUE(same_bits(p.o, one.o));
+    EXPECT_TRUE(same_bits(p.log_sum_exp, one.log_sum_exp));
+    EXPECT_TRUE(same_bits(p.d_q, one.d_q));
+    EXPECT_TRUE(same_bits(p.d_k, one.d_k));
+    EXPECT_TRUE(same_bits(p.d_v, one.d_v));
+  }
+}
+
+TYPED_TEST(Operand, NaNBehindTheMaskDoesNotLeakInBlocksOfManyStrips) {
+  const TypeParam nan = std::numeric_limits<TypeParam>::quiet_NaN();
+  const Case c{.heads = 24, .kv_heads = 24, .mask = heed::window(40), .sequences = {{190, 200}}};
+  heed::Serial serial;
+  Workers workers(serial);
+  Problem<TypeParam> clean(c), poisoned(c);
+  clean.forward(workers);
+  poisoned.k.row(150).setConstant(nan);  // seen by rows 140 to 179
+  poisoned.v.row(150).setConstant(nan);
+  poisoned.forward(workers);
+  EXPECT_TRUE(same_bits(Matrix<TypeParam>(poisoned.o.topRows(140)), Matrix<TypeParam>(clean.o.topRows(140))));
+  EXPECT_TRUE(same_bits(Matrix<TypeParam>(poisoned.o.bottomRows(10)), Matrix<TypeParam>(clean.o.bottomRows(10))));
+  EXPECT_TRUE(poisoned.o.middleRows(140, 40).array().isNaN().all());
+}
+
 TYPED_TEST(Operand, KeepsProbabilitiesAndTakesTheirGradientsIntoAccount) {
   for (const Mask& mask : masks)
     for (Index n : {1, 65, 130})
