@@ -1,13 +1,13 @@
 // Attention of few query rows over many keys: decoding.
 //
-//   S [rows x keys] = Q K^T          of a tile of keys, in a buffer that stays in the first cache
+//   S [rows x keys] = Q K^T          of a stretch of keys, in a buffer that stays in the first cache
 //   m, l [rows]                      running maximum and sum
 //   O [rows x E_v] = f O + P V       f = e^(m before - m)
 //
 // In tiles whose lanes are query rows most lanes would idle here. So the lanes go along the head: K and V are read once,
-// row after row, for all query rows that share them, which is all that decoding costs. While a tile's keys are scored its
-// values are asked for, and while its values are added up the next tile's keys. Source: Dao 2023 (arXiv 2307.08691),
-// algorithm 1, with all query rows in one block.
+// row after row, for all query rows that share them, which is all that decoding costs. Memory comes fastest in long runs: a
+// stretch of many tiles is scored, then its values are added up, and what lies next is asked for a tile ahead. Source: Dao
+// 2023 (arXiv 2307.08691), algorithm 1, with all query rows in one block.
 #pragma once
 
 #include "attend_tiles.hpp"
@@ -34,34 +34,50 @@ constexpr bool are_few(Index stacked_rows) {
   return stacked_rows <= Index(full_width<Scalar>);
 }
 
-/// Keys of a tile: 16 KiB of K and of V at most, half of the first cache each.
+/// Rows that one pass over K and V serves.
+inline constexpr Index few_rows_at_once = 4;
+
+/// Keys of a tile, at most.
+inline constexpr Index few_tile_most = 1024;
+
+/// Keys of a tile. With more rows several passes go over it: 16 KiB of K and of V, half of the first cache each. With few
+/// the tile is how far ahead memory is asked for, and what goes unasked for may be long.
 template <class Scalar>
-Index few_tile_keys(Index width) {
+Index few_tile_keys(Index rows, Index width) {
   constexpr Index lanes = whole_lanes<Scalar>(16);
-  const Index keys = Index(16384 / sizeof(Scalar)) / (std::max)(width, Index(1)) / lanes * lanes;
-  return (std::clamp)(keys, lanes, attend_tile_keys);
+  const Index bytes = rows > few_rows_at_once ? 16384 : width > columns_at_once<Scalar> ? 32768 : 262144;
+  const Index keys = bytes / Index(sizeof(Scalar)) / (std::max)(width, Index(1)) / lanes * lanes;
+  return (std::clamp)(keys, lanes, few_tile_most);
 }
 
-/// s = exp(s - m) after m has taken in the maximum of s [n]; the lanes of l, and what else was summed before, are brought
-/// to the new m by the factor that is returned. n is a multiple of full lanes. As in softmax_tile, m starts at the lowest
-/// finite number, and NaN is passed over by the maximum.
+/// Scores of a stretch: 16 KiB of them, but whole tiles.
 template <class Scalar>
-Scalar softmax_row(Scalar* s, Index n, Scalar& m, Scalar* l) {
+inline constexpr Index few_scores = 16384 / Index(sizeof(Scalar));
+
+/// Keys of a stretch.
+template <class Scalar>
+Index few_stretch_keys(Index rows, Index tile_keys) {
+  return (std::max)(few_scores<Scalar> / (std::max)(rows, Index(1)) / tile_keys, Index(1)) * tile_keys;
+}
+
+/// m takes in the maximum of s [n]; what was summed is brought to the new m by the factor that is returned: l [lanes] here.
+/// n is a multiple of full lanes. As in softmax_tile, m starts at the lowest finite number, and NaN is passed over by the
+/// maximum.
+template <class Scalar>
+Scalar raise_maximum(const Scalar* s, Index n, Scalar& m, Scalar* l) {
   using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
-  Packet highest = Packet::all(m);
-  for (Index j = 0; j < n; j += width) highest = maximum(highest, Packet::load(s + j));
-  const Scalar before = m;
-  m = highest.highest();
-  const Scalar factor = m == before ? Scalar(1) : falling_exponential(Packet::all(before - m)).first();
-  const Packet subtract = Packet::all(m);
-  Packet sum = Packet::all(factor) * Packet::load(l);
-  for (Index j = 0; j < n; j += width) {
-    const Packet e = falling_exponential(Packet::load(s + j) - subtract);
-    e.store(s + j);
-    sum = sum + e;
+  Packet highest = Packet::all(m), also = highest;  // two, so that they need not wait for each other
+  Index j = 0;
+  for (; j + width < n; j += 2 * width) {
+    highest = maximum(highest, Packet::load(s + j));
+    also = maximum(also, Packet::load(s + j + width));
   }
-  sum.store(l);
+  if (j < n) highest = maximum(highest, Packet::load(s + j));
+  const Scalar before = m;
+  m = maximum(highest, also).highest();
+  const Scalar factor = m == before ? Scalar(1) : falling_exponential(Packet::all(before - m)).first();
+  (Packet::all(factor) * Packet::load(l)).store(l);
   return factor;
 }
 
@@ -88,10 +104,11 @@ struct FewRows {
   const QueryGroup<Scalar>& group;
   Index count;       // heads*T
   Index tile_keys;   // at most
+  Index stretch;     // keys, at most
   Index q_stride;    // whole loads
   Index o_stride;    // whole loads
   Scalar* q;         // [heads*T x E], scaled, arranged as the lanes of K
-  Scalar* scores;    // [heads*T x tile_keys]
+  Scalar* scores;    // [heads*T x stretch], then the weights
   Scalar* o;         // [heads*T x E_v], arranged as the lanes of V
   Scalar* m;         // [heads*T]
   Scalar* l;         // [heads*T x lanes], to be summed
@@ -102,18 +119,21 @@ struct FewRows {
 
   static FewRows make(const QueryGroup<Scalar>& group, Arena& scratch) {
     const Index count = group.heads * group.rows,
-                tile_keys = few_tile_keys<Scalar>((std::max)(group.k.width, group.v.width));
+                tile_keys = few_tile_keys<Scalar>(count, (std::max)(group.k.width, group.v.width));
+    const Index stretch = few_stretch_keys<Scalar>(count, tile_keys);
     const Index q_stride = whole_loads<Scalar>(group.k.width), o_stride = whole_loads<Scalar>(group.v.width);
     const auto buffer = [&](const HeadRows<Scalar>& x) {
-      return widens_in_lanes<Scalar> ? nullptr : take_buffer(x, scratch);
+      const bool needed = x.storage != Storage::arithmetic && !widens_in_lanes<Scalar>;
+      return needed ? scratch.take<Scalar>(tile_keys * x.width) : nullptr;
     };
     FewRows rows{group,
                  count,
                  tile_keys,
+                 stretch,
                  q_stride,
                  o_stride,
                  scratch.take_zeroed<Scalar>(count * q_stride),
-                 scratch.take<Scalar>(count * tile_keys),
+                 scratch.take<Scalar>(count * stretch),
                  scratch.take_zeroed<Scalar>(count * o_stride),
                  scratch.take<Scalar>(count),
                  scratch.take_zeroed<Scalar>(count * full_width<Scalar>),
@@ -133,36 +153,47 @@ struct FewRows {
   }
   /// What a job takes from the arena, at most.
   static std::size_t bytes(Index count, Index width, Index value_width) {
+    if (count > few_rows_at_once)  // fewer rows have the longer tiles
+      return (std::max)(bytes_with(count, width, value_width), bytes_with(few_rows_at_once, width, value_width));
+    return bytes_with(count, width, value_width);
+  }
+  static std::size_t bytes_with(Index count, Index width, Index value_width) {
     const auto of = [](Index n) { return Arena::bytes_of<Scalar>(n); };
-    return of(count * whole_loads<Scalar>(width)) + of(count * attend_tile_keys) +
+    const Index tile_keys = few_tile_keys<Scalar>(count, (std::max)(width, value_width));
+    return of(count * whole_loads<Scalar>(width)) + of((std::max)(few_scores<Scalar>, count * tile_keys)) +
            2 * of(count * whole_loads<Scalar>(value_width)) + 2 * of(count) + of(count * full_width<Scalar>) +
-           of(attend_tile_keys) + of(attend_tile_keys * width) + 2 * of(attend_tile_keys * value_width);
+           of(tile_keys) + of(tile_keys * width) + 2 * of(tile_keys * value_width);
   }
 
-  Scalar* scores_of(Index row) const { return scores + row * tile_keys; }
+  /// Row `row` from key `at` of the stretch on.
+  Scalar* scores_of(Index row, Index at) const { return scores + row * stretch + at; }
 
-  /// The logits of the tile, altered, -inf where they are hidden and behind the tile's end.
-  void score(Interval tile, Coverage coverage) const {
+  /// The logits of the tile, altered, -inf where they are hidden and behind the tile's end. `at`: where in the stretch.
+  void score(Interval tile, Index at, Coverage coverage, Soon soon) const {
+    const Index padded = whole_lanes<Scalar>(tile.size());
+    const auto fill = [&](Index row, Index from) {
+      std::fill(scores_of(row, at + from), scores_of(row, at + padded), -std::numeric_limits<Scalar>::infinity());
+    };
+    for (Index row = 0; row < count; ++row) fill(row, coverage == Coverage::none ? 0 : tile.size());
+    if (coverage == Coverage::none) return;
     with_stored(group.k, tile, k_buffer, [&](auto k) {
-      score_few(scores, tile_keys, q, q_stride, count, k, tile.size(), group.k.width, soon(group.v, tile.begin));
+      score_few(scores_of(0, at), stretch, q, q_stride, count, k, tile.size(), group.k.width, soon);
     });
-    for (Index row = 0; row < count; ++row)
-      std::fill(scores_of(row) + tile.size(), scores_of(row) + whole_lanes<Scalar>(tile.size()),
-                -std::numeric_limits<Scalar>::infinity());
-    if (group.alters_logits()) alter(tile);
+    if (group.alters_logits()) alter(tile, at);
     if (coverage == Coverage::partial)
-      for (Index row = 0; row < count; ++row) hide(scores_of(row), row % group.rows, tile);
+      for (Index row = 0; row < count; ++row) hide(scores_of(row, at), row % group.rows, tile);
     for (Index h = 0; h < group.heads; ++h)
-      if (group.keeps(h)) keep_logits(group, h, Index(0), group.rows, tile, scores_of(h * group.rows), Index(1), tile_keys);
+      if (group.keeps(h))
+        keep_logits(group, h, Index(0), group.rows, tile, scores_of(h * group.rows, at), Index(1), stretch);
   }
 
-  void alter(Interval tile) const {
+  void alter(Interval tile, Index at) const {
     for (Index i = 0; i < group.rows; ++i) {
       for (Index j = 0; distance != nullptr && j < tile.size(); ++j) {
         const Index ahead = tile.begin + j - (group.past + i);
         distance[j] = static_cast<Scalar>(ahead < 0 ? -ahead : ahead);
       }
-      for (Index h = 0; h < group.heads; ++h) alter_row(scores_of(h * group.rows + i), group, h, i, tile, distance);
+      for (Index h = 0; h < group.heads; ++h) alter_row(scores_of(h * group.rows + i, at), group, h, i, tile, distance);
     }
   }
 
@@ -180,15 +211,20 @@ struct FewRows {
     hide_until(tile.end);
   }
 
-  /// O = f O + P V over the tile. A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where a pair may be hidden,
-  /// zeros stand for what a row does not see, which gives it the bits that any other finite values would.
-  void add_values(Interval tile, Coverage coverage, Arena& scratch) const {
+  /// P = e^(S - m), l += P, O = f O + P V over the tile. A hidden pair has P = 0, but 0 NaN = NaN: if V is not finite where
+  /// a pair may be hidden, zeros stand for what a row does not see, which gives it the bits that any other finite values
+  /// would.
+  void add_values(Interval tile, Index at, Coverage coverage, Soon soon, Arena& scratch) const {
     with_stored(group.v, tile, v_buffer, [&]<class Rows>(Rows v) {
       const Index width = group.v.width;
-      const auto add = [&](Scalar* to, Rows values) {
-        add_few(to, o_stride, factor, scores, tile_keys, count, values, tile.size(), width, soon(group.k, tile.end));
+      const Exponentials<Scalar> weights{scores_of(0, at), stretch, m, l};
+      const auto add = [&](Scalar* to, auto from, Rows values) {
+        add_few(to, o_stride, factor, from, count, values, tile.size(), width, soon);
       };
-      if ((coverage == Coverage::all && group.bias == nullptr) || are_finite(v, tile.size(), width)) return add(o, v);
+      if ((coverage == Coverage::all && group.bias == nullptr) || are_finite(v, tile.size(), width))
+        return add(o, weights, v);
+      for (Index row = 0; row < count; ++row)
+        for (Index key = 0; key < tile.size(); key += full_width<Scalar>) weights.from_row(row).template make<1>(key);
       const Arena::Scope scope(scratch);
       auto* seen = scratch.take<typename Rows::Element>(tile.size() * width);
       Scalar* sum = scratch.take<Scalar>(count * o_stride);
@@ -203,7 +239,7 @@ struct FewRows {
             std::fill_n(to, width, typename Rows::Element(0));
         }
         std::copy_n(o, count * o_stride, sum);
-        add(sum, Rows{seen, width});
+        add(sum, Weights<Scalar>{weights.data, stretch}, Rows{seen, width});
         std::copy_n(sum + row * o_stride, o_stride, o + row * o_stride);
       }
     });
@@ -234,15 +270,25 @@ void attend_few(const QueryGroup<Scalar>& group, const Intervals& keys, Partial<
   const auto rows = FewRows<Scalar>::make(group, scratch);
   const Stacked s = stacked<Scalar>(group.heads, group.rows, group.past, group.mask);
   for (const Interval part : keys)
-    for (Index begin = part.begin; begin < part.end; begin += rows.tile_keys) {
-      const Interval tile{begin, (std::min)(begin + rows.tile_keys, part.end)};
-      const Coverage coverage = s.coverage(tile);
-      if (coverage == Coverage::none) continue;
-      rows.score(tile, coverage);
+    for (Index begin = part.begin; begin < part.end; begin += rows.stretch) {
+      const Index end = (std::min)(begin + rows.stretch, part.end);
+      // f(tile, where in the stretch, coverage, what to ask for): of x, and at the end what `then` says
+      const auto each_tile = [&](const HeadRows<Scalar>& x, Soon then, auto&& f) {
+        for (Index at = begin; at < end; at += rows.tile_keys) {
+          const Interval tile{at, (std::min)(at + rows.tile_keys, end)};
+          f(tile, at - begin, s.coverage(tile), tile.end < end ? rows.soon(x, tile.end) : then);
+        }
+      };
+      each_tile(group.k, rows.soon(group.v, begin),
+                [&](Interval tile, Index at, Coverage coverage, Soon soon) { rows.score(tile, at, coverage, soon); });
       for (Index row = 0; row < rows.count; ++row)
-        rows.factor[row] = softmax_row(rows.scores_of(row), whole_lanes<Scalar>(tile.size()), rows.m[row],
-                                       rows.l + row * full_width<Scalar>);
-      rows.add_values(tile, coverage, scratch);
+        rows.factor[row] = raise_maximum(rows.scores_of(row, 0), whole_lanes<Scalar>(end - begin), rows.m[row],
+                                         rows.l + row * full_width<Scalar>);
+      each_tile(group.v, rows.soon(group.k, end), [&](Interval tile, Index at, Coverage coverage, Soon soon) {
+        if (coverage == Coverage::none) return;
+        rows.add_values(tile, at, coverage, soon, scratch);
+        std::fill_n(rows.factor, rows.count, Scalar(1));
+      });
     }
   rows.write(out);
 }
