@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "support/error_text.hpp"
 
@@ -80,6 +81,20 @@ TEST(Config, IsWrittenBesideItsTargetAndThenRenamed) {
 
 TEST(Config, KeepsWholeNumbersThatAreTooLargeAsNumbers) {
   EXPECT_EQ(io::parse_config("[18446744073709551615]", "").as<List>()->front(), Description(18446744073709551615.0));
+}
+
+TEST(Config, ReadsNegativeNumbers) {
+  EXPECT_EQ(io::parse_config("[-9223372036854775808, -0.5]", ""),
+            Description(List{std::numeric_limits<Index>::min(), -0.5}));
+}
+
+TEST(Config, RefusesAFileThatIsTooLong) {
+  const std::string path = path_of("long.json");
+  io::write_config(path, sample);
+  std::filesystem::resize_file(path, (1u << 24) + 1);
+  EXPECT_EQ(error_text<ConfigError>([&] { static_cast<void>(io::read_config(path)); }),
+            path + ": expected a file of at most 16777216 bytes, found 16777217");
+  std::remove(path.c_str());
 }
 
 TEST(Config, RefusesAFileThatIsNotThere) {

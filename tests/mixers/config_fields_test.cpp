@@ -39,6 +39,13 @@ TEST(ConfigFields, OfResidualValuesReachTheirCoefficients) {
       Members{{"values", Members{{"coefficients", Members{{"from_first", 0.25}}}, {"biases", true}}}});
 }
 
+TEST(ConfigFields, OfValuesOfManyLayersReachTheirCoefficients) {
+  expect_round_trip<Attention<ComputedScores, DenseResidualValues>::Config>(
+      Members{{"values", Members{{"below", 3}, {"from_below", 0.25}, {"from_own", 0.75}, {"biases", true}}}});
+  expect_round_trip<Attention<ComputedScores, ResidualValues<SharedSoftmax>>::Config>(
+      Members{{"values", Members{{"coefficients", Members{{"reader", 2}, {"from_own", 0.75}}}}}});
+}
+
 TEST(ConfigFields, OfRecurrencesReachTheirSizesAndChoices) {
   expect_round_trip<Mamba2::Config>(Members{{"state_width", 16},
                                             {"gating", "after_norm"},

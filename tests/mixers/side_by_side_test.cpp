@@ -31,6 +31,15 @@ TEST(SideBySide, HoldsTheContractWithNoHeadsOnOneSide) {
   }
 }
 
+TEST(SideBySide, PublishesWhatOnlyItsSecondPartHas) {
+  using Both = SideBySide<Mamba2, StandardAttention>;
+  static_assert(std::is_same_v<Both::publishes, StandardAttention::publishes>);
+  using NearestValues = Attention<ComputedScores, SharedValues<nearest<values>>>;
+  const auto report = testing::mixer_contract<Both, Layers<>, Layers<ScoreReuseAttention, NearestValues>>(
+      {.second_kv_heads = 3, .first = {.state_width = 2}}, options);
+  EXPECT_TRUE(report.holds()) << report.text();
+}
+
 TEST(SideBySide, SplitsTheKvHeadsWithTheirQueryHeads) {
   const Shape shape = sizes.shape();
   const PartialScoreReuseAttention::Config split{.second_kv_heads = 2};
