@@ -86,7 +86,12 @@ void short_conv_backward(benchmark::State& state) {
 }
 
 void sizes(benchmark::internal::Benchmark* bench) {
-  bench->ArgNames({"T", "C"})->Args({1, 640})->Args({64, 640})->Args({2048, 640})->Unit(benchmark::kMicrosecond);
+  bench->ArgNames({"T", "C"})
+      ->Args({1, 640})
+      ->Args({64, 640})
+      ->Args({2048, 640})
+      ->Args({2048, 1536})
+      ->Unit(benchmark::kMicrosecond);
 }
 BENCHMARK(short_conv)->Apply(sizes);
 BENCHMARK(short_conv_naive_eigen)->Apply(sizes);

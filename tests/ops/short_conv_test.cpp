@@ -118,16 +118,27 @@ TYPED_TEST(ShortConv, EqualsItsDefinitionAndAddsItsGradient) {
 TYPED_TEST(ShortConv, OfAnyNumbersOfRowsAndTapsEqualsItsDefinition) {
   using Scalar = TypeParam;
   using W = Wide<Scalar>;
-  for (const Index C : {3, 16, 37})
+  const auto wide = [](const Matrix<Scalar>& of) -> Matrix<W> { return of.template cast<W>(); };
+  for (const Index C : {16, 37, 79})
     for (const Index T : {7, 8, 9, 11, 15, 16, 17})
-      for (const Index k : {1, 2, 3, 4, 5, 7}) {
+      for (const Index k : {1, 2, 3, 4, 5, 7, 11}) {
         const Case<Scalar> at(T, C, k);
         Histories<Scalar> before(1, k, C, "before");
         expect_as_exact_as_naive(forward(at, Sequences({T}), {.before = before.before()}),
                                  reference::short_conv(at.x, at.weight, at.bias, before.rows[0]),
-                                 reference::short_conv<W>(at.x.template cast<W>(), at.weight.template cast<W>(),
-                                                          at.bias.template cast<W>(), before.rows[0].template cast<W>()),
+                                 reference::short_conv<W>(wide(at.x), wide(at.weight), wide(at.bias), wide(before.rows[0])),
                                  at.operations());
+
+        const Matrix<Scalar> d_y = random_matrix<Scalar>(T, C, "d_y");
+        Serial serial;
+        const auto d =
+            backward<Scalar>(at, Sequences({T}), d_y, serial,
+                             {Matrix<Scalar>::Zero(T, C), Matrix<Scalar>::Zero(k, C), Matrix<Scalar>::Zero(1, C)});
+        const auto naive = reference::short_conv_backward(at.x, at.weight, at.bias, d_y);
+        const auto exact = reference::short_conv_backward<W>(wide(at.x), wide(at.weight), wide(at.bias), wide(d_y));
+        expect_as_exact_as_naive(d.x, naive.x, exact.x, at.operations() + k);
+        expect_as_exact_as_naive(d.weight, naive.weight, exact.weight, at.operations() + T);
+        expect_as_exact_as_naive(d.bias, naive.bias, exact.bias, at.operations() + T);
       }
 }
 

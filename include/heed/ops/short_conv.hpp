@@ -172,6 +172,61 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
   });
 }
 
+namespace detail {
+
+// Rows of backward that are computed together; those after them are done already.
+template <class Scalar>
+struct ConvRowsBackward {
+  const Scalar* const* window;  // x_{t-k+1+r} of row r, as in forward
+  Scalar* const* d_u;           // d_u_{t+r}: written for the rows, read for the k - 1 after them
+  const Scalar* d_y;
+  Index d_y_row;
+  Scalar* d_x;
+  Index d_x_row;
+};
+
+template <Index... r, class Scalar, class DF, class Taps>
+void conv_rows_backward(std::integer_sequence<Index, r...>, const ConvRowsBackward<Scalar>& of, DF&& d_f,
+                        const Scalar* bias, const Scalar* weight, Index weight_row, Scalar* d_bias, Scalar* d_weight,
+                        Index d_weight_row, Taps k, Index n) {
+  using Packet = Lanes<Scalar>;
+  constexpr Index width = full_width<Scalar>, last = Index(sizeof...(r)) - 1;
+  const auto packet = [&](auto&& load, auto&& store) {
+    // y_t = f(u_t)   =>   d_u_t = d_y_t f'(u_t)
+    const Packet start = load(bias);
+    Packet u[] = {(void(r), start)...};
+    for (Index j = 0; j < k; ++j) {
+      const Packet weight_j = load(weight + j * weight_row);
+      ((u[r] = multiply_add(weight_j, load(of.window[r + j]), u[r])), ...);
+    }
+    const Packet d_u[] = {load(of.d_y + r * of.d_y_row) * d_f(u[r])...};
+    (store(of.d_u[r], d_u[r]), ...);
+
+    // u_t = bias + sum_j weight_j x_{t-k+1+j}   =>   d_bias += d_u_t,  d_weight_j += d_u_t x_{t-k+1+j},
+    //                                               d_x_t += sum_j weight_j d_u_{t+k-1-j}
+    Packet sum = load(d_bias);
+    ((sum = sum + d_u[last - r]), ...);
+    store(d_bias, sum);
+    Packet d_x[] = {load(of.d_x + r * of.d_x_row)...};
+    for (Index j = 0; j < k; ++j) {
+      Packet d_weight_j = load(d_weight + j * d_weight_row);
+      ((d_weight_j = multiply_add(d_u[last - r], load(of.window[last - r + j]), d_weight_j)), ...);
+      store(d_weight + j * d_weight_row, d_weight_j);
+      const Packet weight_j = load(weight + j * weight_row);
+      ((d_x[r] = multiply_add(weight_j, load(of.d_u[r + k - 1 - j]), d_x[r])), ...);
+    }
+    (store(of.d_x + r * of.d_x_row, d_x[r]), ...);
+  };
+  Index i = 0;
+  for (; i + width <= n; i += width)
+    packet([i](const Scalar* from) { return Packet::load(from + i); }, [i](Scalar* to, Packet y) { y.store(to + i); });
+  if (i < n)
+    packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
+           [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
+}
+
+}  // namespace detail
+
 /// The gradient of dot(y, d_y), added to d, for whole sequences: the history before them is zero.
 template <Activation F = Silu, class Scalar>
 void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<Scalar> d_y, ShortConvGradients<Scalar> d,
@@ -179,43 +234,52 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
   if constexpr (detail::is_compiled<Scalar> && std::is_same_v<F, Silu>)
     return detail::run_compiled<Scalar>(compiled::Operation::short_conv_backward, in, rows, d_y, d, workers);
   HEED_DEBUG_CHECK(rows.rows() == in.x.rows() && d_y.rows() == in.x.rows() && d_y.cols() == in.x.cols());
-  const Index C = in.x.cols(), k = in.weight.rows();
+  const Index C = in.x.cols(), k = in.weight.rows(), kept = k - 1 + detail::conv_rows_at_once;
   const Index blocks = (C + detail::conv_backward_channels - 1) / detail::conv_backward_channels;
   workers.run(blocks, [&](Index job, Arena& scratch) {
     const Index channel = job * detail::conv_backward_channels, n = (std::min)(detail::conv_backward_channels, C - channel);
-    const Scalar* weight = in.weight.data() + channel;
-    const Scalar** window = scratch.take<const Scalar*>(k);
-    Scalar* u = scratch.take<Scalar>(n);
-    Scalar* d_u = scratch.take<Scalar>(k * n);  // [k x n]: d_u_t in row t mod k
-    const auto add = [](auto sum, auto a) { return sum + a; };
-    const auto add_product = [](auto sum, auto a, auto b) { return multiply_add(a, b, sum); };
-    const auto d_f = [](auto g, auto u_c) { return g * F::derivative(u_c); };
+    const Scalar** window = scratch.take<const Scalar*>(kept);
+    Scalar** d_u_window = scratch.take<Scalar*>(kept);
+    Scalar* d_u = scratch.take<Scalar>(kept * n);  // [kept x n]: d_u_t in row t mod kept
     for (Index sequence = 0; sequence < rows.sequences(); ++sequence) {
       const Index first = rows.begin(sequence), T = rows.rows(sequence);
       if (T == 0) continue;
       const Scalar* x = in.x.data() + first * in.x.outerStride() + channel;
-      for (Index t = T - 1; t >= 0; --t) {
-        // y_t = f(u_t)   =>   d_u_t = d_y_t f'(u_t)
-        detail::conv_window(window, k, k, t - k + 1, x, in.x.outerStride(), detail::conv_zeros<Scalar>, Index(0));
-        detail::conv_rows_of(
-            std::make_integer_sequence<Index, 1>(), u, n, [](auto u_c) { return u_c; }, in.bias.data() + channel, weight,
-            in.weight.outerStride(), window, k, n, [](Scalar* to, detail::Lanes<Scalar> u_t) { u_t.store(to); });
-        Scalar* d_u_t = d_u + t % k * n;
-        detail::transform(n, d_u_t, d_f, d_y.data() + (first + t) * d_y.outerStride() + channel, u);
-
-        // u_t = bias + sum_j weight_j x_{t-k+1+j}   =>   d_bias += d_u_t,  d_weight_j += d_u_t x_{t-k+1+j},
-        //                                               d_x_t += sum_j weight_j d_u_{t+k-1-j}
-        Scalar* d_bias = d.bias.data() + channel;
-        detail::transform(n, d_bias, add, d_bias, d_u_t);
-        Scalar* d_x_t = d.x.data() + (first + t) * d.x.outerStride() + channel;
-        for (Index j = 0; j < k; ++j) {
-          Scalar* d_weight_j = d.weight.data() + j * d.weight.outerStride() + channel;
-          if (t - k + 1 + j >= 0) detail::transform(n, d_weight_j, add_product, d_weight_j, d_u_t, window[j]);
-          const Index reader = t + k - 1 - j;
-          if (reader < T)
-            detail::transform(n, d_x_t, add_product, d_x_t, weight + j * in.weight.outerStride(), d_u + reader % k * n);
+      std::fill_n(d_u, kept * n, Scalar(0));  // nothing reads rows after the last
+      const auto compute = [&](auto r, Index t, auto taps) {
+        detail::conv_window(window, k - 1 + Index(r.size()), k, t - k + 1, x, in.x.outerStride(),
+                            detail::conv_zeros<Scalar>, Index(0));
+        for (Index row = 0; row < k - 1 + Index(r.size()); ++row) d_u_window[row] = d_u + (t + row) % kept * n;
+        detail::conv_rows_backward(
+            r,
+            detail::ConvRowsBackward<Scalar>{window, d_u_window, d_y.data() + (first + t) * d_y.outerStride() + channel,
+                                             d_y.outerStride(), d.x.data() + (first + t) * d.x.outerStride() + channel,
+                                             d.x.outerStride()},
+            [](auto u) { return F::derivative(u); }, in.bias.data() + channel, in.weight.data() + channel,
+            in.weight.outerStride(), d.bias.data() + channel, d.weight.data() + channel, d.weight.outerStride(), taps, n);
+      };
+      Index end = T;
+      constexpr std::make_integer_sequence<Index, detail::conv_rows_at_once> many;
+      const auto compute_many = [&](auto taps) {
+        for (; end >= Index(many.size()); end -= Index(many.size())) {
+          const Index t = end - Index(many.size());
+          // Asks for the rows before: no prefetcher of the processor follows so few channels from row to row. Not by a
+          // function of its own: GCC drops calls of one that does nothing else.
+          for (Index row = (std::max)(Index(0), t - Index(many.size())); row < t; ++row)
+            for (Index i = 0; i < n; i += Index(detail::line_bytes / sizeof(Scalar))) {
+              __builtin_prefetch(x + row * in.x.outerStride() + i);
+              __builtin_prefetch(d_y.data() + (first + row) * d_y.outerStride() + channel + i);
+              __builtin_prefetch(d.x.data() + (first + row) * d.x.outerStride() + channel + i, 1);
+            }
+          compute(many, t, taps);
         }
-      }
+      };
+      constexpr std::integral_constant<Index, 4> four;
+      if (k == four)
+        compute_many(four);
+      else
+        compute_many(k);
+      for (; end > 0; --end) compute(std::make_integer_sequence<Index, 1>(), end - 1, k);
     }
   });
 }
