@@ -9,14 +9,13 @@
 #pragma once
 
 #include "../../core/abi.hpp"
+#include "bf16_terms.hpp"
 
 #if defined(HEED_AMX)
 
 #include <immintrin.h>
 
 #include <atomic>
-
-#include "bf16_terms.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
