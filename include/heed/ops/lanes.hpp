@@ -21,17 +21,31 @@ namespace heed::inline HEED_ABI::detail {
 template <class Scalar, int width>
 struct packet_of {
   using type = typename Eigen::internal::find_best_packet<Scalar, width>::type;
+  using Square = Eigen::internal::PacketBlock<type, width>;  // as many packets as each has lanes
   static constexpr bool exists = Eigen::internal::unpacket_traits<type>::size == width;
 };
 template <class Scalar>
 struct packet_of<Scalar, 1> {
   using type = Scalar;
+  using Square = Eigen::internal::PacketBlock<type, 1>;
   static constexpr bool exists = true;
 };
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
+
+/// Asks for the cache line of x, which will be read or written soon. Always inlined, as everything has to be that does
+/// nothing else, and not by way of Eigen's prefetch: GCC takes such functions for ones without effect, and drops their
+/// calls.
+template <class T>
+EIGEN_ALWAYS_INLINE void ask_for(const T* x) {
+#if defined(__GNUC__)
+  __builtin_prefetch(x);
+#else
+  Eigen::internal::prefetch(x);
+#endif
+}
 
 /// The lanes of the widest packet, for this translation unit's instruction set.
 template <class Scalar>

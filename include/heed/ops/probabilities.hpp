@@ -173,12 +173,6 @@ class Probabilities {
   }
   /// Where numbers lie that are arithmetic.
   Scalar* numbers(const Panel& of, Index key) const { return numbers_ + of.at(key); }
-  /// Asks the memory for the panel's numbers for `keys`, of one of its intervals: they will be read soon.
-  void expect(const Panel& of, Interval keys) const {
-    const Index number = bytes_of<Scalar>(shape_.storage), bytes = keys.size() * of.rows * number;
-    const char* at = narrow_ == nullptr ? reinterpret_cast<const char*>(numbers_) : reinterpret_cast<const char*>(narrow_);
-    for (Index byte = 0; byte < bytes; byte += 64) Eigen::internal::prefetch(at + of.at(keys.begin) * number + byte);
-  }
 
  private:
   Index numbers_in(Index i) const {

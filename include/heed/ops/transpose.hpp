@@ -7,25 +7,16 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // GCC says it of any vector type used as a template argument
-#endif
-
 // to[i width + j] = from(j, i) for a square of a packet's width: rows of `from` are `from_row` apart, of `to` `to_row`.
 template <class Scalar>
 void transpose_square(Scalar* to, Index to_row, const Scalar* from, Index from_row) {
   using Packet = typename Lanes<Scalar>::Packet;
   constexpr Index width = full_width<Scalar>;
-  Eigen::internal::PacketBlock<Packet, int(width)> block;
+  typename packet_of<Scalar, full_width<Scalar>>::Square block;
   for (Index r = 0; r < width; ++r) block.packet[r] = Eigen::internal::ploadu<Packet>(from + r * from_row);
   Eigen::internal::ptranspose(block);
   for (Index r = 0; r < width; ++r) Eigen::internal::pstoreu(to + r * to_row, block.packet[r]);
 }
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 /// to [N x M] = from [M x N]^T
 template <class Scalar>

@@ -107,7 +107,6 @@ void give_block(const Probabilities<Scalar>* a, Index heads, const HeadRows<Scal
               const Interval of_panel = stored.cut(tile.begin, tile.end);
               if (of_panel.empty()) continue;
               if (!is_read) values = rows_in(v, tile, buffer), is_read = true;
-              a[h].expect(panel, Interval{of_panel.end, of_panel.end + give_tile_keys}.cut(stored.begin, stored.end));
               give_panel(o + (h * count + first) * v.width, v.width, a[h], panel, a[h].tile(panel, of_panel, widened),
                          values.from(of_panel.begin - tile.begin, 0), v.width, of_panel);
             }

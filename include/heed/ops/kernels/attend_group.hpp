@@ -165,7 +165,7 @@ void merge_partials(const QueryGroup<Scalar>& group, Index count, Scalar* partia
       log_sum_exp[i * log_sum_exp_stride + h] = l == 0 ? -std::numeric_limits<Scalar>::infinity() : m + std::log(l);
       const Index later = (std::min)(i + 8, count - 1);  // rows lie far apart: they are asked for before their turn
       for (Index e = 0; e < value_width; e += 64 / Index(sizeof(Scalar)))
-        Eigen::internal::prefetch(o + later * o_stride + h * value_width + e);
+        ask_for(o + later * o_stride + h * value_width + e);
       if (l == 0) continue;
       for (Index c = 0; c < cuts; ++c)
         add_scaled(o + i * o_stride + h * value_width, std::exp(partial(c).maximum[at] - m) / l,

@@ -56,10 +56,8 @@ struct PackedRows {
 
 /// Asks for a row before its turn: where other heads' columns lie between, every row is in a page of its own, and no
 /// prefetcher of the processor goes from page to page.
-EIGEN_ALWAYS_INLINE void ask_for([[maybe_unused]] const float* x, [[maybe_unused]] Index width) {
-#if defined(HEED_AVX512_BF16)
-  for (Index e = 0; e < width; e += 16) ask_for_avx512(x + e);
-#endif
+EIGEN_ALWAYS_INLINE void ask_for(const float* x, Index width) {
+  for (Index e = 0; e < width; e += 16) ask_for(x + e);
 }
 EIGEN_ALWAYS_INLINE void ask_for(const HeadRows<float>& x, Index row) {
   if (x.storage == Storage::arithmetic && row < x.rows) ask_for(x.data + row * x.stride, x.width);

@@ -45,7 +45,7 @@ void gather_transposed(Scalar* to, Index to_stride, From&& from, Index rows, Ind
     if constexpr (width > 1)
       for (; count == width && e + width <= cols; e += width) {
         for (Index r = 0; r < width; ++r)  // rows lie far apart: they are asked for before their turn
-          Eigen::internal::prefetch(from((std::min)(i + width + r, rows - 1)) + e);
+          ask_for(from((std::min)(i + width + r, rows - 1)) + e);
         Eigen::internal::PacketBlock<Packet, int(width)> block;
         for (Index r = 0; r < width; ++r) block.packet[r] = Lanes<Scalar>::load(from(i + r) + e).raw;
         Eigen::internal::ptranspose(block);

@@ -12,12 +12,6 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// Brings the line of x into the first cache. Always inlined, and not by way of Eigen's prefetch: GCC drops calls of
-/// functions that do nothing else.
-EIGEN_ALWAYS_INLINE void ask_for_avx512(const float* x) {
-  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T0);
-}
-
 /// bf16(x) in the lower halves.
 inline __m512i bf16_lower(__m512 x) {
   return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
