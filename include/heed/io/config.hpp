@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "../core/description.hpp"
+#include "replace_file.hpp"
 
 namespace heed::inline HEED_ABI::io {
 
@@ -157,19 +158,8 @@ inline std::string config_text(const Description& description) {
 /// Writes `path.partial` and renames it to `path`. ConfigError, with the file that was there left as it was, if it cannot
 /// be written.
 inline void write_config(const std::filesystem::path& path, const Description& description) {
-  const std::filesystem::path partial = path.string() + ".partial";
-  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
-  if (!stream.is_open()) Place(partial.string()).refuse("cannot be written");
-  stream << config_text(description);
-  stream.close();
-  std::error_code error;
-  const bool written = stream.good();
-  if (written) std::filesystem::rename(partial, path, error);
-  if (!written || error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    Place(path.string()).refuse("cannot be written", error ? ": " + error.message() : "");
-  }
+  const std::string text = config_text(description);
+  detail::replace_file<ConfigError>(path, [&](std::ostream& stream) { stream << text; });
 }
 
 }  // namespace heed::inline HEED_ABI::io

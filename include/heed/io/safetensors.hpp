@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "../core/weight.hpp"
+#include "replace_file.hpp"
 #include "safetensors_header.hpp"
 
 namespace heed::inline HEED_ABI::io {
@@ -282,23 +283,13 @@ inline void write(const std::filesystem::path& path, std::vector<Slot> slots, co
   HEED_EXPECTS(CheckpointError, header.size() <= longest_header, target, ": expected a header of at most ", longest_header,
                " bytes, found ", header.size());
 
-  const std::filesystem::path partial = target + ".partial";
-  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
-  HEED_EXPECTS(CheckpointError, stream.is_open(), partial.string(), ": cannot be written");
-  const std::uint64_t length = header.size();
-  stream.write(reinterpret_cast<const char*>(&length), sizeof length);
-  stream.write(header.data(), static_cast<std::streamsize>(header.size()));
-  for (const auto& slot : slots)
-    if (slot.size > 0) stream.write(reinterpret_cast<const char*>(slot.data), static_cast<std::streamsize>(slot.size));
-  stream.close();
-  std::error_code error;
-  const bool written = stream.good();
-  if (written) std::filesystem::rename(partial, path, error);
-  if (!written || error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    heed::fail<CheckpointError>(target, ": cannot be written", error ? ": " + error.message() : "");
-  }
+  replace_file<CheckpointError>(path, [&](std::ostream& stream) {
+    const std::uint64_t length = header.size();
+    stream.write(reinterpret_cast<const char*>(&length), sizeof length);
+    stream.write(header.data(), static_cast<std::streamsize>(header.size()));
+    for (const auto& slot : slots)
+      if (slot.size > 0) stream.write(reinterpret_cast<const char*>(slot.data), static_cast<std::streamsize>(slot.size));
+  });
 }
 
 }  // namespace detail
