@@ -34,6 +34,23 @@ TEST(ConfigFields, OfAttentionReachMasksPositionsAndTheirScaling) {
       Members{{"scores", Members{{"mask", Members{{"right", "unbounded"}}}, {"positions", "none"}}}});
 }
 
+TEST(ConfigFields, OfPositionsReachEveryScaling) {
+  const Description scalings[] = {
+      Members{{"type", "linear"}, {"factor", 4.0}}, Members{{"type", "ntk"}, {"factor", 4.0}},
+      Members{{"type", "dynamic"}, {"factor", 4.0}, {"original_positions", 512}, {"positions", 1024}},
+      Members{{"type", "llama3"}, {"factor", 4.0}, {"low", 0.5}, {"high", 3.0}, {"original_positions", 512}},
+      Members{{"type", "longrope"},
+              {"short_factors", List{1.0, 2.0}},
+              {"long_factors", List{3.0, 4.0}},
+              {"factor", 4.0},
+              {"original_positions", 512},
+              {"positions", 1024},
+              {"attention_factor", 1.25}}};
+  for (const Description& scaling : scalings)
+    expect_round_trip<StandardAttention::Config>(
+        Members{{"scores", Members{{"positions", Members{{"type", "rotary"}, {"scaling", scaling}}}}}});
+}
+
 TEST(ConfigFields, OfResidualValuesReachTheirCoefficients) {
   expect_round_trip<LearnedResidualValueAttention::Config>(
       Members{{"values", Members{{"coefficients", Members{{"from_first", 0.25}}}, {"biases", true}}}});
