@@ -112,11 +112,9 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
     finish_rows(group, row, count, partials, cuts, out.data() + first_row * out.outerStride() + head * group.v.width,
                 out.outerStride(), lse.data() + first_row * lse.outerStride() + head, lse.outerStride(), scratch);
   };
+  const auto group_at = [&](Index b, Index kv_head) { return group_of(a, v, rows, b, kv_head); };
   if constexpr (std::is_same_v<Scalar, float>)
-    if (a.precision != Precision::full)
-      attend_in_terms(
-          a.precision, v.sequences, v.heads, [&](Index b, Index kv_head) { return group_of(a, v, rows, b, kv_head); },
-          finish, workers);
+    if (a.precision != Precision::full) attend_in_terms(a.precision, v.sequences, v.heads, group_at, finish, workers);
   const Index lanes = lanes_of_block<Scalar>(a.q.rows() * a.log_sum_exp.cols());
   // A single job runs here and now, with an arena: what several jobs share is taken from it.
   workers.run(1, [&](Index, Arena& shared) {
@@ -128,22 +126,12 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
           const bool few = are_few<Scalar>(heads * rows.rows(b));
           AttendPlan plan = plan_attend<Scalar>(few, rows.rows(b), keys, heads, lanes, position_of(a, rows, b), a.mask);
           for (Index g = 0; g < v.heads; ++g)  // logits that wait to be rounded are a single job's
-            if (group_of(a, v, rows, b, g).keeps_narrow()) plan.cuts = 1;
+            if (group_at(b, g).keeps_narrow()) plan.cuts = 1;
           return plan;
         },
         size_of);
-    Scalar* partials = shared.take<Scalar>(all.partial);
-
-    workers.run(all.jobs, [&](Index index, Arena& scratch) {
-      const AttendJob job = all.job(index);
-      const AttendPlan& plan = all.plans[job.sequence];
-      auto group = group_of(a, v, rows, job.sequence, job.kv_head);
-      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
-      stage_kept(group, row, count, scratch);
-      const Index size = Partial<Scalar>::size(heads * count, group.v.width);
-      Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
-                                      : scratch.take<Scalar>(size);
-      const auto out = Partial<Scalar>::at(partial, heads * count);
+    const auto attend_job = [&](const QueryGroup<Scalar>& group, const AttendPlan& plan, const AttendJob& job, Index row,
+                                Index count, Partial<Scalar> out, Arena& scratch) {
       const Intervals keys = plan.blocks > 1
                                  ? stacked<Scalar>(heads, count, group.past + row, group.mask).visible(group.k.rows)
                                  : plan.cut(job.cut);
@@ -151,17 +139,8 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
         attend_few(group, keys, out, scratch);
       else
         attend_rows(group, row, count, keys, out, scratch);
-      if (plan.cuts == 1) finish(group, job, row, count, partial, 1, scratch);
-    });
-
-    if (all.partial > 0)
-      workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
-        const AttendJob job{index / v.heads, index % v.heads, 0, 0};
-        const AttendPlan& plan = all.plans[job.sequence];
-        if (plan.cuts > 1)
-          finish(group_of(a, v, rows, job.sequence, job.kv_head), job, 0, plan.rows,
-                 partials + plan.first_partial + job.kv_head * plan.cuts * size_of(plan), plan.cuts, scratch);
-      });
+    };
+    run_plans<Scalar>(all, group_at, attend_job, finish, shared, workers);
   });
 }
 

@@ -72,42 +72,21 @@ void attend_in_terms(Precision precision, Index sequences, Index kv_heads, Group
           return plan;
         },
         size_of);
-    float* partials = shared.take<float>(all.partial);
-
-    workers.run(all.jobs, [&](Index index, Arena& scratch) {
-      const AttendJob job = all.job(index);
-      const AttendPlan& plan = all.plans[job.sequence];
-      auto group = group_of(job.sequence, job.kv_head);
-      const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
-      stage_kept(group, row, count, scratch);
-      const Index size = Partial<float>::size(group.heads * count, group.v.width);
-      float* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
-                                     : scratch.take<float>(size);
-      const auto out = Partial<float>::at(partial, group.heads * count);
+    const auto attend_job = [&](const QueryGroup<float>& group, const AttendPlan& plan, const AttendJob& job, Index row,
+                                Index count, Partial<float> out, Arena& scratch) {
       const Intervals panels_seen =
           plan.blocks > 1
               ? panels_of(stacked<float>(group.heads, count, group.past + row, group.mask).visible(group.k.rows))
               : plan.cut(job.cut);
-      const auto attend = [&]<class Tiles>(std::type_identity<Tiles>) {
+      const auto attend_in = [&]<class Tiles>(std::type_identity<Tiles>) {
         attend_in_tiles<Tiles>(group, shape, packed_of(job), row, count, panels_seen, out, scratch);
       };
 #if defined(HEED_AMX)
-      if (tiles_available())
-        attend(std::type_identity<TilesAmx>());
-      else
+      if (tiles_available()) return attend_in(std::type_identity<TilesAmx>());
 #endif
-        attend(std::type_identity<TilesPortable>());
-      if (plan.cuts == 1) finish(group, job, row, count, partial, Index(1), scratch);
-    });
-
-    if (all.partial > 0)
-      workers.run(sequences * kv_heads, [&](Index index, Arena& scratch) {
-        const AttendJob job{index / kv_heads, index % kv_heads, 0, 0};
-        const AttendPlan& plan = all.plans[job.sequence];
-        if (plan.cuts > 1)
-          finish(group_of(job.sequence, job.kv_head), job, Index(0), plan.rows,
-                 partials + plan.first_partial + job.kv_head * plan.cuts * size_of(plan), plan.cuts, scratch);
-      });
+      attend_in(std::type_identity<TilesPortable>());
+    };
+    run_plans<float>(all, group_of, attend_job, finish, shared, workers);
   });
 }
 

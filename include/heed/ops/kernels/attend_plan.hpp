@@ -99,4 +99,36 @@ AttendPlans plan_all(Index sequences, Index kv_heads, Arena& scratch, PlanOf&& p
   return all;
 }
 
+/// Runs the jobs of all plans, then merges what several jobs left of the same rows. group_of(sequence, kv head) is a
+/// QueryGroup; attend(group, plan, job, row, count, partial, scratch) attends with `count` of its rows from `row` on;
+/// finish(group, job, row, count, partials, cuts, scratch) makes the output of partials. Partials are taken from `shared`.
+template <class Scalar, class GroupOf, class Attend, class Finish>
+void run_plans(const AttendPlans& all, GroupOf&& group_of, Attend&& attend, Finish&& finish, Arena& shared,
+               Workers& workers) {
+  Scalar* partials = shared.take<Scalar>(all.partial);
+  workers.run(all.jobs, [&](Index index, Arena& scratch) {
+    const AttendJob job = all.job(index);
+    const AttendPlan& plan = all.plans[job.sequence];
+    QueryGroup<Scalar> group = group_of(job.sequence, job.kv_head);
+    const Index row = job.block * plan.block, count = (std::min)(plan.block, plan.rows - row);
+    stage_kept(group, row, count, scratch);
+    const Index size = Partial<Scalar>::size(group.heads * count, group.v.width);
+    Scalar* partial = plan.cuts > 1 ? partials + plan.first_partial + (job.kv_head * plan.cuts + job.cut) * size
+                                    : scratch.take<Scalar>(size);
+    attend(group, plan, job, row, count, Partial<Scalar>::at(partial, group.heads * count), scratch);
+    if (plan.cuts == 1) finish(group, job, row, count, partial, Index(1), scratch);
+  });
+
+  if (all.partial > 0)
+    workers.run(all.sequences * all.kv_heads, [&](Index index, Arena& scratch) {
+      const AttendJob job{index / all.kv_heads, index % all.kv_heads, 0, 0};
+      const AttendPlan& plan = all.plans[job.sequence];
+      if (plan.cuts == 1) return;
+      const QueryGroup<Scalar> group = group_of(job.sequence, job.kv_head);
+      const Index size = Partial<Scalar>::size(group.heads * plan.rows, group.v.width);
+      finish(group, job, Index(0), plan.rows, partials + plan.first_partial + job.kv_head * plan.cuts * size, plan.cuts,
+             scratch);
+    });
+}
+
 }  // namespace heed::inline HEED_ABI::detail
