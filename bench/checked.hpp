@@ -5,8 +5,10 @@
 
 #include <heed/core/random.hpp>
 #include <heed/core/workers.hpp>
+#include <initializer_list>
 #include <limits>
 #include <string_view>
+#include <vector>
 
 namespace heed::bench {
 
@@ -29,23 +31,40 @@ inline void set_rate(benchmark::State& state, const char* unit, double per_run) 
   state.counters[unit] = benchmark::Counter(per_run, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-/// Checks that ours() and plain() make the same of a zero y, then times one of them.
+/// A matrix that both write or add to, and how many operations an element of it goes through.
+struct Output {
+  Matrix<float>& y;
+  Index operations;
+};
+
+/// Checks that ours() and plain() make the same of outputs that are zero, then times one of them.
 template <class Ours, class Plain>
-void time_checked(benchmark::State& state, Who who, Matrix<float>& y, Index operations, Ours&& ours, Plain&& plain) {
-  y.setZero();
+void time_checked(benchmark::State& state, Who who, std::initializer_list<Output> outputs, Ours&& ours, Plain&& plain) {
+  const auto restart = [&] {
+    for (const Output& output : outputs) output.y.setZero();
+  };
+  restart();
   plain();
-  const Matrix<float> expected = y;
-  y.setZero();
+  std::vector<Matrix<float>> expected;
+  for (const Output& output : outputs) expected.push_back(output.y);
+  restart();
   ours();
-  if (!agree(y, expected, operations)) return state.SkipWithError("the result differs from plain Eigen's");
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    if (const Output& output = outputs.begin()[i]; !agree(output.y, expected[i], output.operations))
+      return state.SkipWithError("the result differs from plain Eigen's");
   for (auto _ : state) {
     if (who == Who::heed)
       ours();
     else
       plain();
-    benchmark::DoNotOptimize(y.data());
+    for (const Output& output : outputs) benchmark::DoNotOptimize(output.y.data());
     benchmark::ClobberMemory();
   }
+}
+
+template <class Ours, class Plain>
+void time_checked(benchmark::State& state, Who who, Matrix<float>& y, Index operations, Ours&& ours, Plain&& plain) {
+  time_checked(state, who, {{y, operations}}, ours, plain);
 }
 
 /// T rows of D columns.

@@ -35,7 +35,7 @@ void gated_rms_norm_backward(benchmark::State& state, Who who) {
   heed::Arena scratch(std::size_t(1) << 20);
   const heed::GatedRmsNormInputs<float> in{heed::view_of(y), heed::view_of(z), heed::view_of(w)};
   heed::bench::time_checked(
-      state, who, d_y, 2 * y.cols(),
+      state, who, {{d_y, 2 * y.cols()}, {d_z, 2 * y.cols()}, {d_w, y.rows() + y.cols()}},
       [&] {
         heed::gated_rms_norm_backward(in, heed::view_of(d_out),
                                       {heed::mutable_view_of(d_y), heed::mutable_view_of(d_z), heed::mutable_view_of(d_w)},

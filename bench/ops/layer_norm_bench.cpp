@@ -53,7 +53,7 @@ void layer_norm_backward(benchmark::State& state, Who who) {
   heed::Workers workers;
   heed::Arena scratch(std::size_t(1) << 20);
   heed::bench::time_checked(
-      state, who, d_x, 2 * in.x.cols(),
+      state, who, {{d_x, 2 * in.x.cols()}, {d_w, d_x.rows() + d_x.cols()}, {d_b, d_x.rows()}},
       [&] {
         heed::layer_norm_backward(in.inputs(), view_of(d_y),
                                   {mutable_view_of(d_x), mutable_view_of(d_w), mutable_view_of(d_b)}, scratch, workers);

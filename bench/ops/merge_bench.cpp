@@ -34,7 +34,7 @@ void merge(benchmark::State& state, Who who) {
   Operands in(state);
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, in.merged.y, operations,
+      state, who, {{in.merged.y, operations}, {in.merged.log_sum_exp, operations}},
       [&] {
         in.restart();
         heed::merge_into(in.merged, in.second, workers);
@@ -59,7 +59,8 @@ void merge_backward(benchmark::State& state, Who who) {
   const Attended<float> d{random(in.merged.y.rows(), in.merged.y.cols(), "d_y"), {}};
   Attended<float> d_part{d.y, in.first.log_sum_exp};
   heed::bench::time_checked(
-      state, who, d_part.y, operations, [&] { heed::merge_backward_into(in.first, in.merged, d, d_part, workers); },
+      state, who, {{d_part.y, operations}, {d_part.log_sum_exp, operations + width}},
+      [&] { heed::merge_backward_into(in.first, in.merged, d, d_part, workers); },
       [&] {
         for (Index t = 0; t < d.y.rows(); ++t)
           for (Index h = 0; h < in.heads; ++h) {
