@@ -74,21 +74,22 @@ struct Chosen final : heed::Executor {
 struct LongPrefill {
   static constexpr Index heads = 16, width = 64;
   Index positions;
+  heed::Precision precision;
   Matrix<float> row = heed::reference::random_matrix<float>(1, heads*width, "row"), y{positions, heads*width};
   std::size_t log_sum_exp = sizeof(float) * std::size_t(positions * heads);  // bytes; of the call's arena too
 
-  explicit LongPrefill(Index n) : positions(n) {}
+  explicit LongPrefill(Index n, heed::Precision p = heed::Precision::full) : positions(n), precision(p) {}
   /// An arena of so many bytes is enough.
   bool fits(std::size_t bytes, Run which) {
     const Eigen::Map<const Matrix<float>, 0, Eigen::OuterStride<>> x(row.data(), positions, row.cols(),
                                                                      Eigen::OuterStride<>(0));
     Chosen executor(which);
     Workers workers(&executor, bytes);
-    heed::attend_into(x, x, x, {.heads = heads}, y, workers);
+    heed::attend_into(x, x, x, {.heads = heads, .precision = precision}, y, workers);
     return workers.blocks() == 1;
   }
   std::size_t predicted() const {
-    return log_sum_exp + heed::attend_scratch_bytes<float>(1, positions, positions, heads, heads, width, width);
+    return log_sum_exp + heed::attend_scratch_bytes<float>(1, positions, positions, heads, heads, width, width, precision);
   }
   /// What the call takes from its arena, to a thousandth.
   std::size_t taken() {
@@ -122,10 +123,15 @@ TEST(OperandMemory, OfPrefillGrowsByNoMoreThanItsRows) {
 }
 
 TEST(OperandMemory, OfPrefillInTermsGrowsByNoMoreThanItsRows) {
-  const auto bytes = [](Index positions) {
-    return heed::attend_scratch_bytes<float>(1, positions, positions, 16, 16, 64, 64, heed::Precision::bf16x3);
-  };
-  EXPECT_LE(bytes(32768), 4 * bytes(8192));
+  for (const heed::Precision precision : {heed::Precision::bf16, heed::Precision::bf16x2, heed::Precision::bf16x3}) {
+    LongPrefill small(150, precision), middle(8192, precision), large(32768, precision);
+    EXPECT_TRUE(small.fits(small.taken(), Run::all)) << "one job takes more than another";
+    EXPECT_TRUE(small.fits(small.predicted(), Run::all));
+    // The lightest job sees no keys but those the lightest job of packing packs.
+    EXPECT_TRUE(middle.fits(middle.predicted(), Run::lightest));
+    EXPECT_TRUE(large.fits(large.predicted(), Run::lightest));
+    EXPECT_LE(large.taken(), 4 * middle.taken());
+  }
 }
 
 TEST(OperandMemory, RepeatedCallsDoNotGrow) {
