@@ -206,5 +206,21 @@ TEST(LanguageModelTraining, RefusesTargetsThatDoNotFitAndKeepsWhatTheTapeHas) {
   model.backward(tape, gradients);
 }
 
+TEST(LanguageModelTraining, RefusesAMemoryOfOtherSequencesAndKeepsWhatTheTapeHas) {
+  const Reader<double> model = reader<double>();
+  const Sequences two{2, 1}, three{1, 1, 1};
+  const auto tokens = some_tokens(4, V), targets = some_tokens(4, V, "targets");
+  const Matrix<double> m = reference::random_matrix<double>(3, 8, "m"), other = m.array() + 1;
+  auto tape = model.make_tape({1, 3}), untouched = model.make_tape({1, 3});
+  auto gradients = model.make_gradients(), expected = model.make_gradients();
+  model.loss(tokens, targets, MemoryRows(m, two), tape);
+  EXPECT_EQ(shape_error([&] { model.loss(targets, tokens, MemoryRows(other, three), tape); }),
+            "memory: expected that of 2 sequences, found that of 3");
+  model.backward(tape, gradients);
+  model.loss(tokens, targets, MemoryRows(m, two), untouched);
+  model.backward(untouched, expected);
+  expect_same_tensors(gradients, expected);
+}
+
 }  // namespace
 }  // namespace heed

@@ -234,12 +234,14 @@ class LanguageModel {
   double loss(std::span<const int> tokens, std::span<const int> targets, Tape& tape) const {
     return loss(tokens, targets, MemoryRows<Scalar>(), tape);
   }
-  /// The same with the memory of every sequence; backward adds to its gradient.
+  /// The same with the memory of every sequence; backward adds to its gradient. ShapeError, before anything changes too, if
+  /// it does not divide into the tape's sequences.
   double loss(std::span<const int> tokens, std::span<const int> targets, const MemoryRows<Scalar>& memory,
               Tape& tape) const {
     const Index T = tape.sequences().rows();
     expects_tokens(tokens, T);
     expects_targets(targets, T);
+    memory.check(tape.sequences().size());
     expects_own(tape);
     expects_arithmetic("loss: ", params());
     tape.recorded_ = false;
