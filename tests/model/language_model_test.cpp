@@ -80,6 +80,45 @@ TEST(LanguageModel, CopiesByValue) {
   expect_same_tensors(copy.params(), Tied<float>(V, small<float>(), 2).params());
 }
 
+/// A norm and a head of a user's, each with a coefficient that starts where its constructor puts it.
+struct ScaledRows : NoNorm {
+  template <class Scalar>
+  struct Params {
+    Matrix<Scalar> scale;
+
+    Params() = default;
+    Params(const Shape&, const Config&) : scale(Matrix<Scalar>::Constant(1, 1, Scalar(3))) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      f("scale", Role::coefficient, p.scale...);
+    }
+  };
+};
+struct ScaledHead : TiedHead {
+  template <class Scalar>
+  struct Params {
+    Matrix<Scalar> scale;
+
+    Params() = default;
+    Params(const Shape&, const Config& config) : scale(Matrix<Scalar>::Constant(1, config.vocabulary, Scalar(4))) {}
+    template <class F, class... P>
+    static void visit(F&& f, P&&... p) {
+      f("scale", Role::coefficient, p.scale...);
+    }
+  };
+};
+
+TEST(LanguageModel, StartsEveryTensorAnewWhateverItHasBecome) {
+  LanguageModel<Layers<float>, ScaledHead, ScaledRows> model(V, small<float>(), 1);
+  const auto first = tensors_of(model.params());
+  EXPECT_TRUE(first.at("norm.scale").isConstant(3, 0));
+  EXPECT_TRUE(first.at("head.scale").isConstant(4, 0));
+  visit([](std::string_view, Role, auto& tensor) { tensor.setConstant(42); }, model.params());
+  model.initialise(1);
+  const auto again = tensors_of(model.params());
+  for (const auto& [name, tensor] : first) EXPECT_TRUE(same_bits(again.at(name), tensor)) << name;
+}
+
 TEST(LanguageModel, RefusesAnEmptyVocabulary) {
   EXPECT_THROW(Tied<float>(0, small<float>()), ConfigError);
 }

@@ -55,6 +55,13 @@ struct Initialiser {
   void run(std::string_view name, const Shape& shape, const typename Component::Config& config, Params& params) const {
     Initialiser{seed, layers, prefix + std::string(name) + "."}.run_here<Component>(shape, config, params);
   }
+  /// The initialised params of the component called `name`, coefficients as its constructor makes them.
+  template <class Component, class Params>
+  Params make(std::string_view name, const Shape& shape, const typename Component::Config& config) const {
+    Params params(shape, config);
+    run<Component>(name, shape, config, params);
+    return params;
+  }
   /// Initialises a component: by its own `initialise` if it has one, by role otherwise.
   template <class Component, class Params>
   void run_here(const Shape& shape, const typename Component::Config& config, Params& params) const {

@@ -217,6 +217,7 @@ template <class M, class Scalar>
 concept MixerOf = Mixer<M> &&
     requires(const Call<M, Scalar>& call, const View<Scalar>& rows, MutableView<Scalar> target,
              typename M::template Params<Scalar>& gradients, typename M::template Cache<Scalar>& cache) {
+  requires std::copyable<typename M::template Params<Scalar>>;
   requires std::default_initializable<typename M::template Record<Scalar>>;
   M::template Cache<Scalar>::visit(detail::AnyLeaf(), cache);
   M::template apply<Scalar>(call, rows, target);

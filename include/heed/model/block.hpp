@@ -44,11 +44,13 @@ struct Block {
  public:
   template <class Scalar>
   struct Params {
-    static_assert(FeedForwardOf<FeedForward, Scalar>,
-                  "heed: the feed-forward of a Block lacks Config, Params<Scalar>, Record<Scalar>, apply or backward (see "
-                  "heed/model/feed_forward.hpp)");
-    static_assert(NormOf<Norm, Scalar>,
-                  "heed: the norm of a Block lacks Config, Params<Scalar>, apply or backward (see heed/model/norm.hpp)");
+    static_assert(
+        FeedForwardOf<FeedForward, Scalar>,
+        "heed: the feed-forward of a Block lacks Config, copyable Params<Scalar>, Record<Scalar>, apply or backward (see "
+        "heed/model/feed_forward.hpp)");
+    static_assert(
+        NormOf<Norm, Scalar>,
+        "heed: the norm of a Block lacks Config, copyable Params<Scalar>, apply or backward (see heed/model/norm.hpp)");
 
     typename Norm::template Params<Scalar> norm;
     typename Mixer::template Params<Scalar> mixer;

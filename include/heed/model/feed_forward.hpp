@@ -212,6 +212,7 @@ concept FeedForwardOf = std::default_initializable<typename M::Config> &&
     requires(const typename M::Config& config, const typename M::template Params<Scalar>& params,
              typename M::template Record<Scalar>& record, const Pass& pass, const View<Scalar>& x, MutableView<Scalar> y,
              typename M::template Params<Scalar>& gradients) {
+  requires std::copyable<typename M::template Params<Scalar>>;
   M::template apply<Scalar>(config, params, record, pass, x, y);
   M::template backward<Scalar>(config, params, record, pass, x, x, y, gradients);
 };

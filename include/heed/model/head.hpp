@@ -7,6 +7,8 @@
 // Source of the tie: Press and Wolf 2017 (arXiv 1608.05859), section 2.
 #pragma once
 
+#include <concepts>
+
 #include "../core/weight.hpp"
 #include "../mixers/shape.hpp"
 #include "../ops/linear.hpp"
@@ -71,12 +73,12 @@ struct UntiedHead {
   }
 };
 
-/// What turns rows into logits: a head has Config, Params, apply and backward. The embedding that apply is given may be
-/// stored in 16 bits.
+/// What turns rows into logits: a head has Config, copyable Params, apply and backward. The embedding that apply is given
+/// may be stored in 16 bits.
 template <class T>
 concept LanguageHead = requires {
   typename T::Config;
-  typename T::template Params<float>;
+  requires std::copyable<typename T::template Params<float>>;
 };
 
 }  // namespace heed::inline HEED_ABI

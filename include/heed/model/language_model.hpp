@@ -133,9 +133,10 @@ class LanguageModel {
       : stack_(std::move(stack)),
         embedding_(expects_vocabulary(vocabulary), stack_.shape().width),
         norm_config_(checked(stack_.shape(), std::move(norm))),
-        norm_(stack_.shape(), norm_config_),
-        head_(stack_.shape(), head_config()) {
-    initialise(seed);
+        norm_(make_norm(seed)),
+        head_(make_head(seed)) {
+    stack_.initialise(seed);
+    initialiser(seed).by_role("embedding.weight", Role::embedding, embedding_);
   }
 
   Index vocabulary() const { return embedding_.rows(); }
@@ -155,11 +156,10 @@ class LanguageModel {
   /// Every weight anew; the numbers depend on the seed and the tensor's name alone. ShapeError for weights in 16 bits.
   void initialise(std::uint64_t seed) {
     expects_arithmetic("initialise: ", params());
-    const Initialiser initialiser{seed, stack_.layers(), ""};
-    initialiser.by_role("embedding.weight", Role::embedding, embedding_);
+    initialiser(seed).by_role("embedding.weight", Role::embedding, embedding_);
     stack_.initialise(seed);
-    initialiser.template run<Norm>("norm", stack_.shape(), norm_config_, norm_);
-    initialiser.template run<Head>("head", stack_.shape(), head_config(), head_);
+    norm_ = make_norm(seed);
+    head_ = make_head(seed);
   }
 
   /// The embedding, the head and the projections of all layers are stored so from now on. (See Layered::store_weights.)
@@ -300,6 +300,13 @@ class LanguageModel {
  private:
   Index width() const { return stack_.shape().width; }
   typename Head::Config head_config() const { return {vocabulary()}; }
+  Initialiser initialiser(std::uint64_t seed) const { return {seed, stack_.layers(), ""}; }
+  NormParams make_norm(std::uint64_t seed) const {
+    return initialiser(seed).template make<Norm, NormParams>("norm", stack_.shape(), norm_config_);
+  }
+  HeadParams make_head(std::uint64_t seed) const {
+    return initialiser(seed).template make<Head, HeadParams>("head", stack_.shape(), head_config());
+  }
   static typename Norm::Config checked(const Shape& shape, typename Norm::Config norm) {
     check_config<Norm>(shape, norm, "before the head");
     return norm;

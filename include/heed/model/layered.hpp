@@ -21,9 +21,10 @@ namespace heed::inline HEED_ABI {
 
 template <class Scalar, class... Kinds>
 class Layered {
-  static_assert((MixerOf<typename Kinds::Mixer, Scalar> && ...),
-                "heed: the mixer of a layer lacks Params<Scalar>, Cache<Scalar> with its visit, Record<Scalar>, apply or "
-                "backward for the scalar of this stack (see heed/mixers/mixer.hpp)");
+  static_assert(
+      (MixerOf<typename Kinds::Mixer, Scalar> && ...),
+      "heed: the mixer of a layer lacks copyable Params<Scalar>, Cache<Scalar> with its visit, Record<Scalar>, apply or "
+      "backward for the scalar of this stack (see heed/mixers/mixer.hpp)");
 
  public:
   using Arithmetic = Scalar;
@@ -149,12 +150,7 @@ class Layered {
     expects_arithmetic("initialise: ", params_);
     for (std::size_t layer = 0; layer < plan_->layers(); ++layer)
       plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
-        using Kind = typename Plan::template Kind<kind>;
-        const auto& config = plan_->template config<kind>(index);
-        auto& params = std::get<kind>(params_.by_kind_)[index];
-        const typename Kind::template Params<Scalar> made(shape(), config);
-        params = made;  // coefficients start where they are made
-        Initialiser{seed, layers(), prefix}.template run<Kind>("layers." + std::to_string(layer), shape(), config, params);
+        std::get<kind>(params_.by_kind_)[index] = make_params<kind>(layer, index, {seed, layers(), prefix});
       });
   }
 
@@ -269,12 +265,18 @@ class Layered {
     params_.plan_ = plan_;
     for (std::size_t layer = 0; layer < plan_->layers(); ++layer)
       plan_->at(layer, [&]<std::size_t kind>(std::size_t index) {
-        std::get<kind>(params_.by_kind_).emplace_back(shape(), plan_->template config<kind>(index));
+        std::get<kind>(params_.by_kind_).push_back(make_params<kind>(layer, index, {0, layers(), ""}));
       });
-    initialise(0);
   }
 
  private:
+  template <std::size_t kind>
+  auto make_params(std::size_t layer, std::size_t index, const Initialiser& initialiser) const {
+    using Kind = typename Plan::template Kind<kind>;
+    return initialiser.make<Kind, typename Kind::template Params<Scalar>>("layers." + std::to_string(layer), shape(),
+                                                                          plan_->template config<kind>(index));
+  }
+
   // A slice has score_bytes of wanted scores, or a single row, or those rows that have to come together: these see rows of
   // the same call alone.
   std::size_t kept_score_bytes(const CacheOptions& options, Index rows) const {

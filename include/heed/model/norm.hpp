@@ -128,6 +128,7 @@ template <class N, class Scalar>
 concept NormOf = std::default_initializable<typename N::Config> &&
     requires(const typename N::Config& config, const typename N::template Params<Scalar>& params, const View<Scalar>& x,
              MutableView<Scalar> y, typename N::template Params<Scalar>& gradients, Arena& scratch, Workers& workers) {
+  requires std::copyable<typename N::template Params<Scalar>>;
   N::template apply<Scalar>(config, params, x, y, workers);
   N::template backward<Scalar>(config, params, x, x, y, gradients, scratch, workers);
 };
