@@ -28,6 +28,34 @@ TYPED_TEST(AttendFew, EqualsTheDefinitionAroundTheEdgesOfTiles) {
             false, false);
 }
 
+TYPED_TEST(AttendFew, EqualsTheDefinitionAroundTheEdgesOfStretches) {
+  using namespace heed::detail;
+  for (Index heads : {5, 8, 16}) {  // with fewer a job ends before the stretch does
+    const Index stretch = few_stretch_keys<TypeParam>(heads, few_tile_keys<TypeParam>(heads, 8));
+    for (Index keys : {stretch - 1, stretch, stretch + 1, 2 * stretch + 1})
+      for (Storage storage : {Storage::arithmetic, Storage::bfloat16})
+        expect_matches_reference<TypeParam>(
+            {.heads = heads, .kv_heads = 1, .width = 8, .value_width = 8, .sequences = {{1, keys}}, .storage = storage},
+            false, false);
+  }
+}
+
+// Who wants the log-sum-exp alone brings values without columns.
+TYPED_TEST(AttendFew, SumsWeightsOfValuesWithoutColumns) {
+  heed::Serial serial;
+  Workers workers(serial);
+  for (Index heads : {1, 2, 3, 4})
+    for (Storage storage : storages) {
+      Case c{.heads = heads, .kv_heads = 1, .width = 24, .value_width = 24, .sequences = {{1, 1100}}, .storage = storage};
+      Problem<TypeParam> whole(c, false);
+      whole.forward(workers);
+      c.value_width = 0;
+      Problem<TypeParam> without(c, false);
+      without.forward(workers);
+      EXPECT_TRUE(same_bits(without.log_sum_exp, whole.log_sum_exp));
+    }
+}
+
 TYPED_TEST(AttendFew, EqualsTheDefinitionForEveryHeadWidth) {
   for (Index width : {1, 2, 3, 7, 8, 15, 16, 17, 24, 31, 32, 33, 48, 64, 65, 80, 96, 127, 128, 192, 256})
     for (Storage storage : storages)

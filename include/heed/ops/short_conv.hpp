@@ -145,7 +145,7 @@ void short_conv(const ShortConvInputs<Scalar>& in, Division rows, const ShortCon
     Index t = begin;
     constexpr std::make_integer_sequence<Index, detail::conv_rows_at_once> many;
     const auto compute_many = [&](auto taps, auto&& store) {
-      for (; t + Index(many.size()) <= end; t += Index(many.size())) compute(many, t, taps, store);
+      for (; t + detail::conv_rows_at_once <= end; t += detail::conv_rows_at_once) compute(many, t, taps, store);
     };
     constexpr std::integral_constant<Index, 4> four;
     if constexpr (detail::stores_past_caches<Scalar>) {
@@ -261,15 +261,14 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
       Index end = T;
       constexpr std::make_integer_sequence<Index, detail::conv_rows_at_once> many;
       const auto compute_many = [&](auto taps) {
-        for (; end >= Index(many.size()); end -= Index(many.size())) {
-          const Index t = end - Index(many.size());
-          // Asks for the rows before: no prefetcher of the processor follows so few channels from row to row. Not by a
-          // function of its own: GCC drops calls of one that does nothing else.
-          for (Index row = (std::max)(Index(0), t - Index(many.size())); row < t; ++row)
+        for (; end >= detail::conv_rows_at_once; end -= detail::conv_rows_at_once) {
+          const Index t = end - detail::conv_rows_at_once;
+          // The rows before: no prefetcher of the processor follows so few channels from row to row.
+          for (Index row = (std::max)(Index(0), t - detail::conv_rows_at_once); row < t; ++row)
             for (Index i = 0; i < n; i += Index(detail::line_bytes / sizeof(Scalar))) {
-              __builtin_prefetch(x + row * in.x.outerStride() + i);
-              __builtin_prefetch(d_y.data() + (first + row) * d_y.outerStride() + channel + i);
-              __builtin_prefetch(d.x.data() + (first + row) * d.x.outerStride() + channel + i, 1);
+              detail::ask_for(x + row * in.x.outerStride() + i);
+              detail::ask_for(d_y.data() + (first + row) * d_y.outerStride() + channel + i);
+              detail::ask_for(d.x.data() + (first + row) * d.x.outerStride() + channel + i);
             }
           compute(many, t, taps);
         }

@@ -34,18 +34,20 @@ constexpr bool are_few(Index stacked_rows) {
   return stacked_rows <= Index(full_width<Scalar>);
 }
 
-/// Rows that one pass over K and V serves.
-inline constexpr Index few_rows_at_once = 4;
+/// Rows go over K and V in blocks of four, two and one: so many of them need no more than one pass.
+constexpr bool are_one_pass(Index rows) {
+  return rows == 1 || rows == 2 || rows == 4;
+}
 
 /// Keys of a tile, at most.
 inline constexpr Index few_tile_most = 1024;
 
-/// Keys of a tile. With more rows several passes go over it: 16 KiB of K and of V, half of the first cache each. With few
-/// the tile is how far ahead memory is asked for, and what goes unasked for may be long.
+/// Keys of a tile. Where several passes go over it: 16 KiB of K and of V, half of the first cache each. Else the tile is
+/// how far ahead memory is asked for, and what goes unasked for may be long.
 template <class Scalar>
 Index few_tile_keys(Index rows, Index width) {
   constexpr Index lanes = whole_lanes<Scalar>(16);
-  const Index bytes = rows > few_rows_at_once ? 16384 : width > columns_at_once<Scalar> ? 32768 : 262144;
+  const Index bytes = !are_one_pass(rows) ? 16384 : width > columns_at_once<Scalar> ? 32768 : 262144;
   const Index keys = bytes / Index(sizeof(Scalar)) / (std::max)(width, Index(1)) / lanes * lanes;
   return (std::clamp)(keys, lanes, few_tile_most);
 }
@@ -151,11 +153,9 @@ struct FewRows {
     });
     return rows;
   }
-  /// What a job takes from the arena, at most.
+  /// What a job of up to so many rows takes from the arena, at most. Of those with long tiles four take most.
   static std::size_t bytes(Index count, Index width, Index value_width) {
-    if (count > few_rows_at_once)  // fewer rows have the longer tiles
-      return (std::max)(bytes_with(count, width, value_width), bytes_with(few_rows_at_once, width, value_width));
-    return bytes_with(count, width, value_width);
+    return (std::max)(bytes_with(count, width, value_width), bytes_with(4, width, value_width));
   }
   static std::size_t bytes_with(Index count, Index width, Index value_width) {
     const auto of = [](Index n) { return Arena::bytes_of<Scalar>(n); };

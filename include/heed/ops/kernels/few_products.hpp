@@ -305,7 +305,9 @@ Ahead add_rows(Scalar* o, Index o_stride, const Scalar* factor, Weigh weights, R
     e += wide * lanes;
   };
   const Weights<Scalar> made{weights.data, weights.stride};
-  if (packets * lanes <= width)
+  if (width == 0)  // but the weights are summed
+    for (Index key = 0; key < keys; key += lanes) weights.template make<rows>(key);
+  else if (packets * lanes <= width)
     add.template operator()<packets, true>(weights);
   else if (least * lanes <= width)
     add.template operator()<least, true>(weights);
@@ -338,3 +340,5 @@ void add_few(Scalar* o, Index o_stride, const Scalar* factor, Weigh weights, Ind
 }
 
 }  // namespace heed::inline HEED_ABI::detail
+
+#undef HEED_INLINED_LAMBDA
