@@ -47,7 +47,7 @@ inline constexpr Index few_tile_most = 1024;
 template <class Scalar>
 Index few_tile_keys(Index rows, Index width) {
   constexpr Index lanes = whole_lanes<Scalar>(16);
-  const Index bytes = !are_one_pass(rows) ? 16384 : width > columns_at_once<Scalar> ? 32768 : 262144;
+  const Index bytes = !are_one_pass(rows) ? 16384 : width > columns_at_once<Scalar> ? 65536 : 262144;
   const Index keys = bytes / Index(sizeof(Scalar)) / (std::max)(width, Index(1)) / lanes * lanes;
   return (std::clamp)(keys, lanes, few_tile_most);
 }
