@@ -300,21 +300,24 @@ Ahead add_rows(Scalar* o, Index o_stride, const Scalar* factor, Weigh weights, R
   constexpr int least = int(Rows::packets);
   constexpr Index lanes = full_width<Scalar>;
   Index e = 0;
-  const auto add = [&]<int wide, bool whole>(auto made) {
-    soon = add_columns<rows, wide, whole>(o + e, o_stride, factor, made, Rows{v.data + e, v.stride}, keys, width - e, soon);
-    e += wide * lanes;
+  const auto add = [&]<int wide, bool whole>(auto of) {
+    soon = add_columns<rows, wide, whole>(o + e, o_stride, factor, of, Rows{v.data + e, v.stride}, keys, width - e, soon);
   };
   const Weights<Scalar> made{weights.data, weights.stride};
-  if (width == 0)  // but the weights are summed
+  if (width == 0) {  // but the weights are summed
     for (Index key = 0; key < keys; key += lanes) weights.template make<rows>(key);
-  else if (packets * lanes <= width)
+  } else if (packets * lanes <= width) {
     add.template operator()<packets, true>(weights);
-  else if (least * lanes <= width)
-    add.template operator()<least, true>(weights);
-  else
-    add.template operator()<least, false>(weights);
-  while (e + packets * lanes <= width) add.template operator()<packets, true>(made);
-  while (e + least * lanes <= width) add.template operator()<least, true>(made);
+    e = packets * lanes;
+  } else {
+    if (least * lanes <= width)
+      add.template operator()<least, true>(weights);
+    else
+      add.template operator()<least, false>(weights);
+    e = least * lanes;
+  }
+  for (; e + packets * lanes <= width; e += packets * lanes) add.template operator()<packets, true>(made);
+  for (; e + least * lanes <= width; e += least * lanes) add.template operator()<least, true>(made);
   if (e < width) add.template operator()<least, false>(made);
   return soon;
 }
