@@ -166,10 +166,14 @@ void score_rows(Scalar* scores, Index stride, const Scalar* q, Index q_stride, R
                 Ahead soon) {
   const Index whole = width / load_width<Rows> * load_width<Rows>;
   const auto score = [&]<int loads> { score_loads<rows, loads>(scores, stride, q, q_stride, k, keys, whole, soon); };
-  if (rows == 1 && whole == 4 * load_width<Rows>)
-    score.template operator()<rows == 1 ? 4 : 0>();
-  else
+  if constexpr (rows == 1) {
+    if (whole == 4 * load_width<Rows>)
+      score.template operator()<4>();
+    else
+      score.template operator()<0>();
+  } else {
     score.template operator()<0>();
+  }
   if (whole == width) return;
   for (Index key = 0; key < keys; ++key) {
     const auto k_e = load_last<Rows>(k.data + key * k.stride + whole, width - whole);
