@@ -80,6 +80,21 @@ void conv_window(const Scalar** window, Index count, Index k, Index first, const
   }
 }
 
+// packet(load, store) for every packet of n channels: whole ones stored as whole_store says, the last channels by
+// themselves.
+template <class Scalar, class F, class Store>
+void conv_packets(Index n, F&& packet, Store&& whole_store) {
+  using Packet = Lanes<Scalar>;
+  constexpr Index width = full_width<Scalar>;
+  Index i = 0;
+  for (; i + width <= n; i += width)
+    packet([i](const Scalar* from) { return Packet::load(from + i); },
+           [i, &whole_store](Scalar* to, Packet y) { whole_store(to + i, y); });
+  if (i < n)
+    packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
+           [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
+}
+
 // out_r = f(bias + sum_j weight_j window_{r+j}) for each row r, f of Lanes. k is a number; or a constant, so that its loop
 // is none.
 template <Index... r, class Scalar, class F, class Taps, class Store>
@@ -87,7 +102,6 @@ void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row
                   const Scalar* weight, Index weight_row, const Scalar* const* window, Taps k, Index n,
                   Store&& whole_store) {
   using Packet = Lanes<Scalar>;
-  constexpr Index width = full_width<Scalar>;
   const auto packet = [&](auto&& load, auto&& store) {
     const Packet start = load(bias);
     Packet u[] = {(void(r), start)...};
@@ -97,13 +111,7 @@ void conv_rows_of(std::integer_sequence<Index, r...>, Scalar* out, Index out_row
     }
     (store(out + r * out_row, f(u[r])), ...);
   };
-  Index i = 0;
-  for (; i + width <= n; i += width)
-    packet([i](const Scalar* from) { return Packet::load(from + i); },
-           [i, &whole_store](Scalar* to, Packet y) { whole_store(to + i, y); });
-  if (i < n)
-    packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
-           [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
+  conv_packets<Scalar>(n, packet, whole_store);
 }
 
 }  // namespace detail
@@ -190,7 +198,7 @@ void conv_rows_backward(std::integer_sequence<Index, r...>, const ConvRowsBackwa
                         const Scalar* bias, const Scalar* weight, Index weight_row, Scalar* d_bias, Scalar* d_weight,
                         Index d_weight_row, Taps k, Index n) {
   using Packet = Lanes<Scalar>;
-  constexpr Index width = full_width<Scalar>, last = Index(sizeof...(r)) - 1;
+  constexpr Index last = Index(sizeof...(r)) - 1;
   const auto packet = [&](auto&& load, auto&& store) {
     // y_t = f(u_t)   =>   d_u_t = d_y_t f'(u_t)
     const Packet start = load(bias);
@@ -217,12 +225,7 @@ void conv_rows_backward(std::integer_sequence<Index, r...>, const ConvRowsBackwa
     }
     (store(of.d_x + r * of.d_x_row, d_x[r]), ...);
   };
-  Index i = 0;
-  for (; i + width <= n; i += width)
-    packet([i](const Scalar* from) { return Packet::load(from + i); }, [i](Scalar* to, Packet y) { y.store(to + i); });
-  if (i < n)
-    packet([i, n](const Scalar* from) { return load_first(from + i, n - i); },
-           [i, n](Scalar* to, Packet y) { store_first(to + i, y, n - i); });
+  conv_packets<Scalar>(n, packet, [](Scalar* to, Packet y) { y.store(to); });
 }
 
 }  // namespace detail
