@@ -47,6 +47,12 @@ EIGEN_ALWAYS_INLINE void ask_for(const T* x) {
 #endif
 }
 
+/// The same for the lines of a row.
+template <class T>
+EIGEN_ALWAYS_INLINE void ask_for_row(const T* row, Index width) {
+  for (Index i = 0; i < width; i += Index(64 / sizeof(T))) ask_for(row + i);
+}
+
 /// The lanes of the widest packet, for this translation unit's instruction set.
 template <class Scalar>
 inline constexpr int full_width = Eigen::internal::packet_traits<Scalar>::size;

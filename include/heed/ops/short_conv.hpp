@@ -267,12 +267,11 @@ void short_conv_backward(const ShortConvInputs<Scalar>& in, Division rows, View<
         for (; end >= detail::conv_rows_at_once; end -= detail::conv_rows_at_once) {
           const Index t = end - detail::conv_rows_at_once;
           // The rows before: no prefetcher of the processor follows so few channels from row to row.
-          for (Index row = (std::max)(Index(0), t - detail::conv_rows_at_once); row < t; ++row)
-            for (Index i = 0; i < n; i += Index(detail::line_bytes / sizeof(Scalar))) {
-              detail::ask_for(x + row * in.x.outerStride() + i);
-              detail::ask_for(d_y.data() + (first + row) * d_y.outerStride() + channel + i);
-              detail::ask_for(d.x.data() + (first + row) * d.x.outerStride() + channel + i);
-            }
+          for (Index row = (std::max)(Index(0), t - detail::conv_rows_at_once); row < t; ++row) {
+            detail::ask_for_row(x + row * in.x.outerStride(), n);
+            detail::ask_for_row(d_y.data() + (first + row) * d_y.outerStride() + channel, n);
+            detail::ask_for_row(d.x.data() + (first + row) * d.x.outerStride() + channel, n);
+          }
           compute(many, t, taps);
         }
       };

@@ -37,13 +37,9 @@ struct ScanBlockStates {
 };
 
 // The rows of a job are short and far apart, so that hardware does not see what comes next. Always inlined: see ask_for.
-template <class Scalar>
-EIGEN_ALWAYS_INLINE void prefetch_row(const Scalar* row, Index width) {
-  for (Index i = 0; i < width; i += Index(64 / sizeof(Scalar))) ask_for(row + i);
-}
 template <class... Views>
 EIGEN_ALWAYS_INLINE void prefetch_rows(Index begin, Index end, const Views&... views) {
-  for (Index t = begin; t < end; ++t) (prefetch_row(views.data() + t * views.outerStride(), views.cols()), ...);
+  for (Index t = begin; t < end; ++t) (ask_for_row(views.data() + t * views.outerStride(), views.cols()), ...);
 }
 
 template <class Scalar>
