@@ -3,6 +3,7 @@
 //   job = (sequence, kv head, query block, key cut)      more than one key cut only where there is but one query block
 #pragma once
 
+#include "../../core/workers.hpp"
 #include "attend_few.hpp"
 #include "attend_strips.hpp"
 
