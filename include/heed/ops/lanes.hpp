@@ -212,9 +212,10 @@ void store_first(Scalar* to, Lanes<Scalar> lanes, Index n) {
   for (Index lane = 0; lane < n; ++lane) to[lane] = padded[lane];
 }
 
-/// out[i] = f(in[i]...) for i < n, where f takes and returns Lanes. out may be one of the inputs.
+/// out[i] = f(in[i]...) for i < n, where f takes and returns Lanes. out may be one of the inputs. Inlined, so that what f
+/// captured stays in registers: out of line, it is loaded again after every store.
 template <class Scalar, class F, class... In>
-void transform(Index n, Scalar* out, F&& f, const In*... in) {
+EIGEN_ALWAYS_INLINE void transform(Index n, Scalar* out, F&& f, const In*... in) {
   constexpr Index width = full_width<Scalar>;
   Index i = 0;
   for (; i + width <= n; i += width) f(Lanes<Scalar>::load(in + i)...).store(out + i);
@@ -224,7 +225,7 @@ void transform(Index n, Scalar* out, F&& f, const In*... in) {
 /// The sum of f(in[i]...) over i < n, where f takes and returns Lanes and is zero at zero. One order: four sums take the
 /// packets in turn, so that an addition need not wait for the one before; they are added pair by pair, the lanes last.
 template <class Scalar, class F, class... In>
-Scalar sum_over(Index n, F&& f, const Scalar* first, const In*... in) {
+EIGEN_ALWAYS_INLINE Scalar sum_over(Index n, F&& f, const Scalar* first, const In*... in) {
   constexpr Index width = full_width<Scalar>;
   const auto packet = [&](Index i) { return f(Lanes<Scalar>::load(first + i), Lanes<Scalar>::load(in + i)...); };
   Lanes<Scalar> a = Lanes<Scalar>::all(Scalar(0)), b = a, c = a, d = a;
@@ -249,7 +250,7 @@ Scalar dot(const Scalar* a, const Scalar* b, Index n) {
 
 /// y += factor x
 template <class Scalar>
-void add_scaled(Scalar* y, Scalar factor, const Scalar* x, Index n) {
+EIGEN_ALWAYS_INLINE void add_scaled(Scalar* y, Scalar factor, const Scalar* x, Index n) {
   const auto f = Lanes<Scalar>::all(factor);
   transform(
       n, y, [&](auto y_i, auto x_i) { return multiply_add(f, x_i, y_i); }, y, x);
