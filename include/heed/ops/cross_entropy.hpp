@@ -34,9 +34,9 @@ RowSum<Scalar> row_sum(const Scalar* z, Index n) {
 
   const auto shift = Lanes<Scalar>::all(largest);
   Lanes<Scalar> sums = Lanes<Scalar>::all(Scalar(0));
-  for (i = 0; i + width <= n; i += width) sums = sums + exponential(Lanes<Scalar>::load(z + i) - shift);
+  for (i = 0; i + width <= n; i += width) sums = sums + falling_exponential(Lanes<Scalar>::load(z + i) - shift);
   Scalar exponentials[static_cast<std::size_t>(full_width<Scalar>)] = {};
-  exponential(load_first(z + i, n - i) - shift).store(exponentials);
+  falling_exponential(load_first(z + i, n - i) - shift).store(exponentials);
   Scalar sum = sums.sum();
   for (Index lane = 0; lane < n - i; ++lane) sum += exponentials[lane];
   return {largest, sum};
@@ -79,15 +79,14 @@ void cross_entropy_backward(View<Scalar> logits, std::span<const int> targets, M
     const Scalar* z = row_of(logits, t);
     Scalar* d_z = row_of(d_logits, t);
     const RowSum<Scalar> row = row_sum(z, V);
-    const auto shift = Lanes<Scalar>::all(row.largest), sum = Lanes<Scalar>::all(row.sum),
-               scale = Lanes<Scalar>::all(share);
-    const auto probability = [&](auto z_i) { return exponential(z_i - shift) / sum; };
+    const auto shift = Lanes<Scalar>::all(row.largest), scale = Lanes<Scalar>::all(share / row.sum);
     const Scalar before = d_z[target];
     transform(
-        V, d_z, [&](auto d_i, auto z_i) { return d_i + probability(z_i) * scale; }, d_z, z);
-    Scalar p;
-    transform(1, &p, probability, z + target);
-    d_z[target] = before + (p - 1) * share;
+        V, d_z, [&](auto d_i, auto z_i) { return multiply_add(falling_exponential(z_i - shift), scale, d_i); }, d_z, z);
+    Scalar e;
+    transform(
+        1, &e, [&](auto z_i) { return falling_exponential(z_i - shift); }, z + target);
+    d_z[target] = before + (e / row.sum - 1) * share;
   });
 }
 
