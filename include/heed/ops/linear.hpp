@@ -31,6 +31,7 @@ inline constexpr Index large_packed_side = 256;            // the same, where th
 inline constexpr Index few_rows = 16;                      // fewer do not repay packing
 inline constexpr Index few_rows_columns = 512;             // of C in one job
 inline constexpr Index large_few_rows_columns = 1024;      // the same, where there are 4 jobs even so
+inline constexpr Index small_matrix = Index(1) << 14;      // B of no more numbers is not worth asking ahead for
 inline constexpr Index few_rows_depth = 16;                // rows of B that are read side by side
 inline constexpr Index few_columns = 4;                    // columns of a B in 16 bits that are widened for a dot product
 inline constexpr Index blas_rows = 512;                    // of C in one job of a BLAS, if there is one
@@ -148,7 +149,8 @@ void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar
     accumulate_dots(c, c_row, a.data, a.row, b.data, b.col, M, N, K);
     return;
   }
-  if (M < few_rows) return multiply_few_rows(c, c_row, a, PlainRows<Scalar>{b.data, b.row}, M, N, K, scratch);
+  if (M < few_rows && N * K > small_matrix)
+    return multiply_few_rows(c, c_row, a, PlainRows<Scalar>{b.data, b.row}, M, N, K, scratch);
   accumulate(c, c_row, a, b.data, b.row, M, N, K);
 }
 
