@@ -147,6 +147,46 @@ TYPED_TEST(Operand, HasTheSameBitsForAnyNumberOfWorkersInBlocksOfManyStrips) {
   }
 }
 
+// One kv head, more rows than one part of its backward has; the last sequence is a part short.
+const Case in_parts{
+    .heads = 6, .kv_heads = 1, .width = 5, .value_width = 3, .sequences = {{390, 390}, {3, 20}, {175, 210}}, .sinks = true};
+
+TYPED_TEST(Operand, EqualsTheDefinitionWhereBackwardIsCutIntoParts) {
+  for (const Mask& mask : {heed::causal(), heed::window(30), heed::bidirectional()})
+    for (const Index kv_heads : {1, 3}) {
+      Case c = in_parts;
+      c.mask = mask, c.kv_heads = kv_heads;
+      const heed::Sequences rows = Problem<TypeParam>::rows_of(c);
+      const heed::detail::BackwardParts parts{rows.division(), rows.size(), kv_heads, c.heads / kv_heads};
+      EXPECT_EQ(parts.of(0), kv_heads == 1 ? 4 : 1);
+      EXPECT_EQ(parts.of(2), kv_heads == 1 ? 2 : 1);
+      expect_matches_reference<TypeParam>(c, true);
+    }
+}
+
+TYPED_TEST(Operand, HasTheSameBitsForAnyNumberOfWorkersWhereBackwardIsCutIntoParts) {
+  const auto run = [](Workers& workers) {
+    Problem<TypeParam> p(in_parts, true);
+    p.forward(workers);
+    p.backward(workers);
+    heed::attend_backward(heed::Given<TypeParam>{p.kept}, p.v_heads, p.sequences, heed::view_of(p.d_o), workers);
+    return p;
+  };
+  heed::Serial serial;
+  Workers alone(serial);
+  const Problem<TypeParam> one = run(alone);
+  Backwards backwards(3);
+  Threads two(2);
+  for (heed::Executor* executor : std::initializer_list<heed::Executor*>{&backwards, &two}) {
+    Workers workers(*executor);
+    const Problem<TypeParam> p = run(workers);
+    EXPECT_TRUE(same_bits(p.d_q, one.d_q));
+    EXPECT_TRUE(same_bits(p.d_k, one.d_k));
+    EXPECT_TRUE(same_bits(p.d_v, one.d_v));
+    EXPECT_EQ(p.d_sinks, one.d_sinks);
+  }
+}
+
 TYPED_TEST(Operand, NaNBehindTheMaskDoesNotLeakInBlocksOfManyStrips) {
   const TypeParam nan = std::numeric_limits<TypeParam>::quiet_NaN();
   const Case c{.heads = 24, .kv_heads = 24, .mask = heed::window(40), .sequences = {{190, 200}}};

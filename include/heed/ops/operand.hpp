@@ -18,6 +18,7 @@
 #include "kernels/attend_given.hpp"
 #include "kernels/attend_in_terms.hpp"
 #include "kernels/attend_plan.hpp"
+#include "kernels/backward_parts.hpp"
 #include "score_bias.hpp"
 
 namespace heed::inline HEED_ABI {
@@ -156,36 +157,44 @@ void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, D
   using namespace detail;
   if (v.heads == 0 || v.sequences == 0) return;
   const View<Scalar> log_sum_exp = view_of(a.log_sum_exp);
-  const Index heads = a.log_sum_exp.cols();
+  const Index heads = a.log_sum_exp.cols(), stack = heads / v.heads;
   const bool of_sinks = a.sinks != nullptr && a.d_sinks != nullptr;
+  // Entries may share the gradient of a bias: then all that adds to it goes one after another.
+  const bool of_biases = has_bias_gradient(a);
+  const BackwardParts parts{rows, v.sequences, v.heads, stack, of_biases ? Index(1) : backward_jobs};
+  const Index most = parts.most();
   workers.run(1, [&](Index, Arena& shared) {
-    Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(v.sequences * heads) : nullptr;  // [B x H]
-    const auto of_kv_head = [&](Index index, Arena& scratch) {
-      const Index b = index / v.heads, kv_head = index % v.heads;
-      const auto group = group_of(a, v, rows, b, kv_head);
-      const auto part = [&](const auto& x, Index width) {
-        return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * group.heads * width, group.heads * width);
+    Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(most * v.sequences * heads) : nullptr;  // [parts x B x H]
+    const auto of_part = [&](const BackwardPart& part, const auto& k_and_v, Arena& scratch) {
+      const Index b = part.sequence, kv_head = part.kv_head;
+      auto group = group_of(a, v, rows, b, kv_head);
+      group.k = k_and_v[0], group.v = k_and_v[1];
+      const auto of_group = [&](const auto& x, Index width) {
+        return cols_of(rows_of(x, rows.begin(b), group.rows), kv_head * stack * width, stack * width);
       };
       const GroupGradients<Scalar> d{
-          part(log_sum_exp, 1),
-          part(o, group.v.width),
-          part(d_o, group.v.width),
-          part(d_q, group.k.width),
-          a.d_log_sum_exp == nullptr ? nullptr : a.d_log_sum_exp + rows.begin(b) * heads + kv_head * group.heads,
+          of_group(log_sum_exp, 1),
+          of_group(o, group.v.width),
+          of_group(d_o, group.v.width),
+          of_group(d_q, group.k.width),
+          a.d_log_sum_exp == nullptr ? nullptr : a.d_log_sum_exp + rows.begin(b) * heads + kv_head * stack,
           heads,
-          of_sinks ? d_sinks + b * heads + kv_head * group.heads : nullptr};
-      const Index block = (std::max)(Index(1), attend_backward_lanes<Scalar> / group.heads);
-      for (Index row = 0; row < group.rows; row += block) {
+          of_sinks ? d_sinks + (part.index * v.sequences + b) * heads + kv_head * stack : nullptr};
+      const Index block = (std::max)(Index(1), attend_backward_lanes<Scalar> / stack);
+      for (Index row = part.index * block; row < group.rows; row += part.count * block) {
         const Arena::Scope scope(scratch);
         attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
       }
     };
-    // Entries may share the gradient of a bias: then all that adds to it goes one after another.
-    if (has_bias_gradient(a))
-      for (Index index = 0; index < v.sequences * v.heads; ++index) of_kv_head(index, shared);
-    else
-      workers.run(v.sequences * v.heads, of_kv_head);
-    for (Index i = 0; of_sinks && i < v.sequences * heads; ++i) a.d_sinks[i % heads] += d_sinks[i];
+    const auto run = [&](Index jobs, auto&& job) {
+      if (!of_biases) return workers.run(jobs, job);
+      for (Index index = 0; index < jobs; ++index) {
+        const Arena::Scope scope(shared);
+        job(index, shared);
+      }
+    };
+    run_backward_parts<Scalar, 2>(parts, {a.k, v}, of_part, shared, run);
+    for (Index i = 0; of_sinks && i < most * v.sequences * heads; ++i) a.d_sinks[i % heads] += d_sinks[i];
   });
 }
 
@@ -252,21 +261,24 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
   using namespace detail;
   if (v.heads == 0) return;
   const Index heads = a.probabilities.heads / v.heads;
-  workers.run(v.sequences * v.heads, [&](Index index, Arena& scratch) {
-    const Index b = index / v.heads, kv_head = index % v.heads;
-    const HeadRows<Scalar>& of_v = v.at(b, kv_head);
-    for (Index head = kv_head * heads; head < (kv_head + 1) * heads; ++head) {
-      const Probabilities<Scalar>& kept = a.probabilities.at(b, head);
-      for (Index row = 0; row < kept.rows(); row += give_block_rows)
-        give_block_backward(kept, of_v, row, (std::min)(give_block_rows, kept.rows() - row),
-                            d_o.data() + (rows.begin(b) + row) * d_o.outerStride() + head * of_v.width, d_o.outerStride(),
-                            scratch);
+  const auto of_part = [&](const BackwardPart& part, const auto& of_v, Arena& scratch) {
+    const Index width = of_v[0].width;
+    for (Index head = part.kv_head * heads; head < (part.kv_head + 1) * heads; ++head) {
+      const Probabilities<Scalar>& kept = a.probabilities.at(part.sequence, head);
+      for (Index row = part.index * give_block_rows; row < kept.rows(); row += part.count * give_block_rows)
+        give_block_backward(kept, of_v[0], row, (std::min)(give_block_rows, kept.rows() - row),
+                            d_o.data() + (rows.begin(part.sequence) + row) * d_o.outerStride() + head * width,
+                            d_o.outerStride(), scratch);
     }
+  };
+  workers.run(1, [&](Index, Arena& shared) {
+    run_backward_parts<Scalar, 1>({rows, v.sequences, v.heads, heads}, {v}, of_part, shared,
+                                  [&](Index jobs, auto&& job) { workers.run(jobs, job); });
   });
 }
 
 /// What the four functions above take from a worker's arena at most, for up to `rows` new rows in all, and `keys` keys in
-/// each of `sequences` sequences. Sized so, arenas never grow.
+/// each of `sequences` sequences. Sized so, arenas never grow, but for the zeros that parts of a backward add to.
 template <class Scalar>
 std::size_t attend_scratch_bytes(Index sequences, Index rows, Index keys, Index heads, Index kv_heads, Index key_width,
                                  Index value_width, Precision precision = Precision::full) {
