@@ -27,6 +27,18 @@ inline bool agree(const Matrix<float>& found, const Matrix<float>& expected, Ind
          std::numeric_limits<float>::epsilon() * static_cast<float>(operations) * expected.cwiseAbs().maxCoeff();
 }
 
+/// One result of several.
+struct Result {
+  const Matrix<float>& found;
+  const Matrix<float>& expected;
+  Index operations;
+};
+inline bool agree(std::initializer_list<Result> results) {
+  for (const Result& result : results)
+    if (!agree(result.found, result.expected, result.operations)) return false;
+  return true;
+}
+
 inline void set_rate(benchmark::State& state, const char* unit, double per_run) {
   state.counters[unit] = benchmark::Counter(per_run, benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -28,7 +28,8 @@ void swiglu_backward(benchmark::State& state, Who who) {
   Matrix<float> d_gate = gate, d_up = Matrix<float>::Zero(gate.rows(), gate.cols());
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, d_gate, 2 * operations, [&] { heed::glu_backward<heed::Silu>(gate, up, d_y, d_gate, d_up, workers); },
+      state, who, {{d_gate, 2 * operations}, {d_up, 2 * operations}},
+      [&] { heed::glu_backward<heed::Silu>(gate, up, d_y, d_gate, d_up, workers); },
       [&] {
         const auto s = (1 / (1 + (-gate.array()).exp())).eval();
         d_up.array() += d_y.array() * gate.array() * s;

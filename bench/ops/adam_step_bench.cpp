@@ -19,7 +19,7 @@ void adam_step(benchmark::State& state, Who who) {
     v.setZero();
   };
   heed::bench::time_checked(
-      state, who, weight, 16,
+      state, who, {{weight, 16}, {m, 4}, {v, 4}},
       [&] {
         anew();
         heed::adam_step(step, gradient, weight, m, v);

@@ -54,7 +54,7 @@ void linear_backward(benchmark::State& state, Who who) {
   heed::Workers workers;
   Matrix<float> d_x = Matrix<float>::Zero(in.x.rows(), in.x.cols()), d_w = Matrix<float>::Zero(in.w.rows(), in.w.cols());
   heed::bench::time_checked(
-      state, who, d_w, (std::max)(in.x.rows(), in.w.cols()),
+      state, who, {{d_x, in.w.cols()}, {d_w, in.x.rows()}},
       [&] { heed::linear_backward(in.x, in.w, in.d_y, d_x, d_w, workers); },
       [&] {
         d_x.noalias() += in.d_y * in.w.transpose();

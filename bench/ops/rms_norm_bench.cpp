@@ -31,7 +31,7 @@ void rms_norm_backward(benchmark::State& state, Who who) {
   heed::Workers workers;
   heed::Arena scratch(std::size_t(1) << 20);
   heed::bench::time_checked(
-      state, who, d_x, 2 * x.cols(),
+      state, who, {{d_x, 2 * x.cols()}, {d_w, x.rows() + x.cols()}},
       [&] { heed::rms_norm_backward(x, w, double(epsilon), d_y, d_x, d_w, scratch, workers); },
       [&] {
         for (Index t = 0; t < x.rows(); ++t) {

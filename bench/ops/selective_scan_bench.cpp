@@ -99,15 +99,22 @@ void selective_scan_backward(benchmark::State& state) {
   heed::selective_scan(in.inputs(chunk), rows, {.kept = table}, mutable_view_of(y), workers);
 
   Operands d = in;
+  for (Matrix<float>* gradient : {&d.x, &d.dt, &d.a, &d.b, &d.c, &d.d}) gradient->setZero();
   const auto run = [&] {
     heed::selective_scan_backward(in.inputs(chunk), rows, table, view_of(y),
                                   {mutable_view_of(d.x), mutable_view_of(d.dt), mutable_view_of(d.a), mutable_view_of(d.b),
                                    mutable_view_of(d.c), mutable_view_of(d.d)},
                                   scratch, workers);
   };
-  d.x.setZero();
   run();
-  if (!agree(d.x, heed::reference::selective_scan_backward<float>(in, y).x, in.operations()))
+  const heed::reference::SelectiveScan<float> expected = heed::reference::selective_scan_backward<float>(in, y);
+  const Index sums = in.operations();
+  if (!agree({{d.x, expected.x, sums},
+              {d.dt, expected.dt, sums},
+              {d.a, expected.a, sums},
+              {d.b, expected.b, sums + C},
+              {d.c, expected.c, sums + C},
+              {d.d, expected.d, T}}))
     return state.SkipWithError("selective_scan_backward differs from its steps");
   for (auto _ : state) {
     run();

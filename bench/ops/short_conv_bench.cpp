@@ -69,14 +69,17 @@ void short_conv_backward(benchmark::State& state) {
   const heed::Sequences rows({in.x.rows()});
   heed::Workers workers;
   Operands d = in;
+  for (Matrix<float>* gradient : {&d.x, &d.weight, &d.bias}) gradient->setZero();
   const auto run = [&] {
     heed::short_conv_backward(in.inputs(), rows, view_of(in.x),
                               {mutable_view_of(d.x), mutable_view_of(d.weight), mutable_view_of(d.bias)}, workers);
   };
-  d.x.setZero();
   run();
   const auto expected = heed::reference::short_conv_backward(in.x, in.weight, in.bias, in.x);
-  if (!agree(d.x, expected.x, in.operations() + 4))
+  const Index each = in.operations() + 4;
+  if (!agree({{d.x, expected.x, each},
+              {d.weight, expected.weight, each + in.x.rows()},
+              {d.bias, expected.bias, each + in.x.rows()}}))
     return state.SkipWithError("short_conv_backward differs from its definition");
   for (auto _ : state) {
     run();

@@ -1,8 +1,8 @@
 // The recurrence of Mamba-2 beside its steps written with Eigen. Every result is checked before it is timed.
 //
-//   prefill    one sequence of T rows        FLOP/s counts what the steps need: 5 T H N P
+//   prefill    one sequence of T rows        counts the FLOPs that steps need: 5 T H N P; chunks may need fewer
 //   decode     T = 1, B sequences            bytes/s counts the states once read and once written
-//   backward   one sequence of T rows        FLOP/s counts 13 T H N P
+//   backward   one sequence of T rows        counts 13 T H N P
 #include <checked.hpp>
 #include <heed/core/random.hpp>
 #include <heed/ops/ssd.hpp>
@@ -54,7 +54,7 @@ void naive(const Operands& in, Matrix<float>& states, Matrix<float>& y) {
 
 // Both compute in float: an element is a sum over the state of decayed sums over the rows.
 void set_flops(benchmark::State& state, double per_run) {
-  heed::bench::set_rate(state, "FLOP/s", per_run);
+  heed::bench::set_rate(state, "FLOPs of steps/s", per_run);
 }
 
 void ssd_prefill(benchmark::State& state) {
@@ -111,8 +111,7 @@ void ssd_decode(benchmark::State& state) {
     heed::ssd(in.inputs(64), rows, tables, mutable_view_of(y), workers);
     benchmark::DoNotOptimize(y.data());
   }
-  state.counters["bytes/s"] =
-      benchmark::Counter(double(2 * states.size() * Index(sizeof(float))), benchmark::Counter::kIsIterationInvariantRate);
+  heed::bench::set_rate(state, "bytes/s", double(2 * states.size() * Index(sizeof(float))));
 }
 
 void ssd_backward(benchmark::State& state) {
@@ -128,20 +127,31 @@ void ssd_backward(benchmark::State& state) {
   heed::ssd(in.inputs(chunk), rows, {.kept = table}, mutable_view_of(y), workers);
 
   Operands d = in;
+  for (Matrix<float>* gradient : {&d.x, &d.dt, &d.a, &d.b, &d.c, &d.d}) gradient->setZero();
   const auto run = [&] {
     heed::ssd_backward(in.inputs(chunk), rows, table, view_of(y),
                        {mutable_view_of(d.x), mutable_view_of(d.dt), mutable_view_of(d.a), mutable_view_of(d.b),
                         mutable_view_of(d.c), mutable_view_of(d.d)},
                        scratch, workers);
   };
-  d.x.setZero();
   run();
+  Operands expected = d;
+  expected.b.setZero(), expected.c.setZero();
   for (Index h = 0; h < H; ++h) {
-    const auto expected = heed::reference::ssd_backward<float>(
+    const auto head = heed::reference::ssd_backward<float>(
         {in.x.middleCols(h * P, P), in.dt.col(h), in.b, in.c, in.a(0, h), in.d(0, h)}, y.middleCols(h * P, P));
-    if (!agree(d.x.middleCols(h * P, P), expected.x, in.rows + N))
-      return state.SkipWithError("ssd_backward differs from its steps");
+    expected.x.middleCols(h * P, P) = head.x, expected.dt.col(h) = head.dt;
+    expected.b += head.b, expected.c += head.c;
+    expected.a(0, h) = head.a, expected.d(0, h) = head.d;
   }
+  const Index sums = in.rows + N;
+  if (!agree({{d.x, expected.x, sums},
+              {d.dt, expected.dt, sums + P},
+              {d.a, expected.a, sums + P},
+              {d.b, expected.b, sums + H * P},
+              {d.c, expected.c, sums + H * P},
+              {d.d, expected.d, in.rows + P}}))
+    return state.SkipWithError("ssd_backward differs from its steps");
   for (auto _ : state) {
     run();
     benchmark::DoNotOptimize(d.x.data());
