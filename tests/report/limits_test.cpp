@@ -78,14 +78,28 @@ TEST_F(MarkedPage, without_marks_is_refused) {
   EXPECT_EQ(bench::read_file(path_), "a\n");
 }
 
-TEST_F(MarkedPage, has_a_line_for_every_benchmark) {
+TEST_F(MarkedPage, has_a_line_for_every_benchmark_of_heeds) {
   bench::write_file(path_, R"({"benchmarks": [
-    {"run_name": "attend/1", "aggregate_name": "mean", "real_time": 9, "time_unit": "us"},
-    {"run_name": "attend/1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "FLOP/s": 5e9},
-    {"run_name": "attend/1", "aggregate_name": "cv", "real_time": 0.03, "time_unit": "us"}]})");
+    {"run_name": "attend/T:1", "aggregate_name": "mean", "real_time": 9, "time_unit": "us"},
+    {"run_name": "attend/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "FLOP/s": 5e9},
+    {"run_name": "attend/T:1", "aggregate_name": "cv", "real_time": 0.03, "time_unit": "us"}]})");
   const auto cells = limits::benchmark_cells({path_});
   ASSERT_EQ(cells.size(), 2u);
-  EXPECT_THAT(cells[1], testing::ElementsAre("attend/1", "8 us", "3 %", "5.00 G FLOP/s"));
+  EXPECT_THAT(cells[1], testing::ElementsAre("`attend`", "T 1", "8.00 us", "3 %", "5.00 GFLOP/s", "–", "–"));
+}
+
+TEST_F(MarkedPage, has_eigens_time_beside_that_of_the_same_sizes) {
+  bench::write_file(path_, R"({"benchmarks": [
+    {"run_name": "add/heed/T:1/D:8", "aggregate_name": "median", "real_time": 2, "time_unit": "us", "bytes/s": 12e6},
+    {"run_name": "add/eigen/T:1/D:8", "aggregate_name": "median", "real_time": 5, "time_unit": "us"},
+    {"run_name": "add/heed/T:2/D:8", "aggregate_name": "median", "real_time": 1, "time_unit": "ms", "rows/s": 2000},
+    {"run_name": "ssd/T:2/chunk:4", "aggregate_name": "median", "real_time": 100, "time_unit": "ns"},
+    {"run_name": "ssd_naive_eigen/T:2", "aggregate_name": "median", "real_time": 150, "time_unit": "ns"}]})");
+  const auto cells = limits::benchmark_cells({path_});
+  ASSERT_EQ(cells.size(), 4u);
+  EXPECT_THAT(cells[1], testing::ElementsAre("`add`", "T 1, D 8", "2.00 us", "0 %", "12.0 MB/s", "5.00 us", "2.50"));
+  EXPECT_THAT(cells[2], testing::ElementsAre("`add`", "T 2, D 8", "1.00 ms", "0 %", "2.00 k rows/s", "–", "–"));
+  EXPECT_THAT(cells[3], testing::ElementsAre("`ssd`", "T 2, chunk 4", "0.10 us", "0 %", "–", "0.15 us", "1.50"));
 }
 
 }  // namespace
