@@ -63,6 +63,18 @@ TEST(SideBySide, RefusesASplitThatTheLayerDoesNotHave) {
     }
 }
 
+TEST(SideBySide, RefusesHalfOfOneHeadUnlessItIsChosen) {
+  Sizes one = sizes;
+  one.heads = 2, one.kv_heads = 1;
+  for (const Index second : {0, 1}) PartialScoreReuseAttention::check(one.shape(), {.second_kv_heads = second}, "layer 1");
+  try {
+    PartialScoreReuseAttention::check(one.shape(), {}, "layer 1");
+    FAIL();
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "layer 1: second_kv_heads: expected 0 or 1, found half of 1 kv head");
+  }
+}
+
 TEST(SideBySide, CachesWhatItsPartsCache) {
   const Shape shape = sizes.shape();
   const PartialScoreReuseAttention::Config config{.second_kv_heads = 2};

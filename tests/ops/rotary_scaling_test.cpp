@@ -173,10 +173,10 @@ TEST(RotaryScaling, NamesTheOptionThatCannotBe) {
   EXPECT_EQ(error(YarnScaling{.factor = std::numeric_limits<double>::infinity()}), factor + "inf");
   EXPECT_EQ(error(Llama3Scaling{.factor = 0.9}), factor + "0.900000");
 
-  const std::string count = ": expected 1 position or more, found 0.000000";
-  EXPECT_EQ(error(DynamicNtkScaling{2, 0, 8}), "layer 3: rotary: original_positions" + count);
-  EXPECT_EQ(error(DynamicNtkScaling{2, 8, 0}), "layer 3: rotary: positions" + count);
-  EXPECT_EQ(error(YarnScaling{.factor = 2}), "layer 3: rotary: original_positions" + count);
+  const std::string context = " or more, the context that the model was first trained on, found ";
+  EXPECT_EQ(error(DynamicNtkScaling{2, 0, 8}), "layer 3: rotary: original_positions: expected 1" + context + "0");
+  EXPECT_EQ(error(DynamicNtkScaling{2, 8, 0}), "layer 3: rotary: positions: expected 1 position or more, found 0");
+  EXPECT_EQ(error(YarnScaling{.factor = 2}), "layer 3: rotary: original_positions: expected 1" + context + "0");
 
   const YarnScaling yarn{.factor = 2, .original_positions = 64};
   EXPECT_EQ(error(yarn), "none");
@@ -200,7 +200,7 @@ TEST(RotaryScaling, NamesTheOptionThatCannotBe) {
   EXPECT_EQ(error(LongRopeScaling{four, with_zero, 2, 64, 128, {}}),
             "layer 3: rotary: long_factors: expected a finite number above 0, found 0.000000");
   EXPECT_EQ(error(LongRopeScaling{four, four, 2, 1, 128, {}}),
-            "layer 3: rotary: original_positions: expected 2 positions or more, found 1.000000");
+            "layer 3: rotary: original_positions: expected 2" + context + "1");
 }
 
 }  // namespace

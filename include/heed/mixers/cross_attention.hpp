@@ -64,9 +64,9 @@ struct CrossAttention {
     Params(const Shape& shape, const Config& config)
         : q(shape.width, shape.heads.count, shape.head_width, config.comparing()),
           k(config.width_of_memory(shape), shape.kv_heads.count, shape.head_width, config.comparing()),
+          sinks(make_sinks<Scalar>(shape, config)),
           v(config.width_of_memory(shape), shape.kv_heads.count, shape.value_width, config.values()),
           w_o(shape.o_width(), shape.width) {
-      if (config.sinks) sinks.setZero(1, shape.heads.count);
       if (config.biases) b_o.setZero(1, shape.width);
     }
     template <class F, class... P>

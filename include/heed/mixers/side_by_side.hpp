@@ -46,6 +46,8 @@ struct HeadSplit {
     const Index count = config.second_kv_heads;
     HEED_EXPECTS(ConfigError, count == half || (count >= 0 && count <= shape.kv_heads.count), layer,
                  ": second_kv_heads: expected 0 to ", shape.kv_heads.count, ", found ", count);
+    HEED_EXPECTS(ConfigError, count != half || shape.kv_heads.count != 1, layer,
+                 ": second_kv_heads: expected 0 or 1, found half of 1 kv head");
   }
   static Index scratch_per_row(const Shape&) { return 0; }
 };

@@ -54,9 +54,9 @@ struct SoftmaxOptions {
   }
 };
 
-/// The logits of the sinks as a tensor.
-template <class Scalar>
-Matrix<Scalar> make_sinks(const Shape& shape, const SoftmaxOptions& options) {
+/// The logits of the sinks as a tensor, if `options.sinks`.
+template <class Scalar, class Options>
+Matrix<Scalar> make_sinks(const Shape& shape, const Options& options) {
   Matrix<Scalar> sinks;  // [1 x H], or absent
   if (options.sinks) sinks.setZero(1, shape.heads.count);
   return sinks;

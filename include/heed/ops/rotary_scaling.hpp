@@ -214,7 +214,13 @@ struct ScalingOption {
     expects(found > 0 && std::isfinite(found), "a finite number above 0", found);
     expects(found >= least_epsilon && found <= largest_number, "a number from 1e-30 to 1e30", found);
   }
-  void expects_count(Index found) const { expects(found >= 1, "1 position or more", static_cast<double>(found)); }
+  void expects_count(Index found) const {
+    HEED_EXPECTS(ConfigError, found >= 1, layer, ": rotary: ", name, ": expected 1 position or more, found ", found);
+  }
+  void expects_context(Index found, Index least = 1) const {
+    HEED_EXPECTS(ConfigError, found >= least, layer, ": rotary: ", name, ": expected ", least,
+                 " or more, the context that the model was first trained on, found ", found);
+  }
   void expects_list(const std::vector<double>& found, Index length) const {
     HEED_EXPECTS(ConfigError, found.size() == static_cast<std::size_t>(length), layer, ": rotary: ", name, ": expected ",
                  length, " factors, one for each pair, found ", found.size());
@@ -236,13 +242,13 @@ inline void check_scaling(const NtkScaling& by, double, Index, std::string_view 
 
 inline void check_scaling(const DynamicNtkScaling& by, double, Index, std::string_view layer) {
   ScalingOption{layer, "factor"}.expects_factor(by.factor);
-  ScalingOption{layer, "original_positions"}.expects_count(by.original_positions);
+  ScalingOption{layer, "original_positions"}.expects_context(by.original_positions);
   ScalingOption{layer, "positions"}.expects_count(by.positions);
 }
 
 inline void check_scaling(const YarnScaling& by, double theta, Index, std::string_view layer) {
   ScalingOption{layer, "factor"}.expects_factor(by.factor);
-  ScalingOption{layer, "original_positions"}.expects_count(by.original_positions);
+  ScalingOption{layer, "original_positions"}.expects_context(by.original_positions);
   ScalingOption{layer, "theta"}.expects(theta > 1, "more than 1", theta);
   ScalingOption{layer, "slow"}.expects_positive(by.slow);
   ScalingOption{layer, "fast"}.expects(by.fast >= by.slow && std::isfinite(by.fast), "a finite number, `slow` or more",
@@ -252,7 +258,7 @@ inline void check_scaling(const YarnScaling& by, double theta, Index, std::strin
 
 inline void check_scaling(const Llama3Scaling& by, double, Index, std::string_view layer) {
   ScalingOption{layer, "factor"}.expects_factor(by.factor);
-  ScalingOption{layer, "original_positions"}.expects_count(by.original_positions);
+  ScalingOption{layer, "original_positions"}.expects_context(by.original_positions);
   ScalingOption{layer, "low"}.expects_positive(by.low);
   ScalingOption{layer, "high"}.expects(by.high > by.low && std::isfinite(by.high), "a finite number above `low`", by.high);
 }
@@ -261,8 +267,7 @@ inline void check_scaling(const LongRopeScaling& by, double, Index width, std::s
   ScalingOption{layer, "short_factors"}.expects_list(by.short_factors, width / 2);
   ScalingOption{layer, "long_factors"}.expects_list(by.long_factors, width / 2);
   ScalingOption{layer, "factor"}.expects_factor(by.factor);
-  ScalingOption{layer, "original_positions"}.expects(by.original_positions >= 2, "2 positions or more",
-                                                     static_cast<double>(by.original_positions));
+  ScalingOption{layer, "original_positions"}.expects_context(by.original_positions, 2);
   ScalingOption{layer, "positions"}.expects_count(by.positions);
   if (by.attention_factor) ScalingOption{layer, "attention_factor"}.expects_positive(*by.attention_factor);
 }
