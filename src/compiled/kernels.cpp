@@ -8,6 +8,7 @@
 // functions that several sets have under one name, which are Eigen's and the standard library's, it keeps the first, which
 // runs everywhere.
 #include <heed/compiled/kernels.hpp>
+#include <heed/ops/attend_scratch.hpp>
 #include <heed/ops/linear.hpp>
 #include <heed/ops/operand.hpp>
 #include <heed/ops/selective_scan.hpp>

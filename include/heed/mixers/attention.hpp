@@ -6,6 +6,7 @@
 // Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.2.
 #pragma once
 
+#include "../ops/attend_scratch.hpp"
 #include "computed_scores.hpp"
 #include "plain_output.hpp"
 #include "projected_values.hpp"

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <optional>
 
+#include "../ops/attend_scratch.hpp"
 #include "memory_projection.hpp"
 #include "reach.hpp"
 #include "softmax_scores.hpp"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "../mixers/memory.hpp"
-#include "../ops/operand.hpp"
+#include "../ops/attend_scratch.hpp"
 #include "block.hpp"
 #include "layer_state.hpp"
 #include "stack_config.hpp"

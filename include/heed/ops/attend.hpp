@@ -12,6 +12,7 @@
 
 #include "../core/config_numbers.hpp"
 #include "../core/numbers.hpp"
+#include "attend_scratch.hpp"
 #include "attended.hpp"
 #include "documents.hpp"
 #include "operand.hpp"
