@@ -81,7 +81,7 @@ bool runs_here() {
   runs = runs && __builtin_cpu_supports("avx512bf16");
 #endif
 #if defined(HEED_AMX)
-  runs = runs && tiles_available();
+  runs = runs && detail::machine_has_tiles();  // they are asked for when a call wants them
 #endif
   return runs;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <heed/ops/documents.hpp>
 #include <heed/ops/operand.hpp>
 #include <limits>
 #include <random>
@@ -396,10 +397,22 @@ void expect_matches_reference(const Case& c, bool keep, bool gradients = true) {
                                     RowsAsMatrix<Wide<Scalar>>{oracle.a[std::size_t(i)]}, n);
 }
 
+inline const heed::Documents documents{40, 3, 64, 30, 3000};
+
 inline const std::vector<Mask> masks = {
-    heed::causal(),        heed::window(1),         heed::window(50),
-    heed::bidirectional(), heed::window(3, 2),      heed::prefix_lm(20),
-    heed::streaming(3, 7), heed::streaming(70, 30), heed::chunked(48) & heed::key_length(131)};
+    heed::causal(),
+    heed::window(1),
+    heed::window(50),
+    heed::bidirectional(),
+    heed::window(3, 2),
+    heed::prefix_lm(20),
+    heed::streaming(3, 7),
+    heed::streaming(70, 30),
+    heed::chunked(48) & heed::key_length(131),
+    documents.mask() & heed::causal(),
+    documents.mask() & heed::streaming(3, 7),
+    Mask{.right = -1},  // not even itself
+};
 
 template <class Scalar>
 bool same_bits(const Matrix<Scalar>& a, const Matrix<Scalar>& b) {

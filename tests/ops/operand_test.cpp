@@ -67,6 +67,18 @@ TYPED_TEST(Operand, EqualsTheDefinitionWhenDecodingAfterAPast) {
               {.heads = 4, .kv_heads = kv_heads, .width = 8, .mask = mask, .sequences = {{rows, keys}}}, true);
 }
 
+TYPED_TEST(Operand, ReadsLongKeysOnceForSixteenRowsOfManyHeads) {
+  using namespace heed::detail;
+  for (const auto& [rows, stack] : std::vector<std::pair<Index, Index>>{{1, 128}, {4, 32}, {13, 8}, {16, 6}, {16, 24}}) {
+    const auto plan = plan_attend<TypeParam>(are_few<TypeParam>(rows * stack), rows, 2500, stack,
+                                             attend_cut_lanes<TypeParam>, 2500 - rows, heed::causal());
+    EXPECT_EQ(plan.blocks, 1) << rows << " " << stack;
+    EXPECT_EQ(plan.cuts, 3) << rows << " " << stack;
+    expect_matches_reference<TypeParam>(
+        {.heads = stack, .kv_heads = 1, .width = 3, .value_width = 2, .sequences = {{rows, 2500}, {1, 40}}}, false);
+  }
+}
+
 TYPED_TEST(Operand, EqualsTheDefinitionWhenMoreHeadsShareAKeyThanABlockHolds) {
   expect_matches_reference<TypeParam>({.heads = 70, .kv_heads = 1, .width = 3, .value_width = 2, .sequences = {{3, 5}}},
                                       true);

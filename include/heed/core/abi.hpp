@@ -9,7 +9,8 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512BF16__) && defined(__FMA__)
 #define HEED_AVX512_BF16 1
-#if (defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))  // Clang's names
+#if defined(__x86_64__) && \
+    ((defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__)))  // Clang's names
 #define HEED_AMX 1
 #endif
 #endif

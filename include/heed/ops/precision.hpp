@@ -1,17 +1,23 @@
 // How exactly attention forms its two products, Q K^T and P V, of float operands.
 //
 //   full     of the operands as they are, in float
-//   bf16     of each operand rounded to bf16                                  x ~ x_0
-//   bf16x2   of two bf16 terms of each, three products                        x ~ x_0 + x_1         a_0 b_0 + a_0 b_1 + a_1
-//   b_0 bf16x3   of three, which are a float exactly, six products                x = x_0 + x_1 + x_2   a_i b_j for i + j
-//   <= 2
+//
+//   bf16     of each operand rounded to bf16                            x ~ x_0
+//            a b ~ a_0 b_0
+//
+//   bf16x2   of two bf16 terms of each, three products                  x ~ x_0 + x_1
+//            a b ~ a_0 b_0 + a_0 b_1 + a_1 b_0
+//
+//   bf16x3   of three, which are a float exactly, six products          x = x_0 + x_1 + x_2
+//            a b ~ the sum of a_i b_j with i + j <= 2
 //
 //   x_0 = bf16(x)   x_1 = bf16(x - x_0)   x_2 = bf16(x - x_0 - x_1)           to the nearest, ties to even
 //
 // Products of bf16 numbers are exact in float, and are summed in float. Numbers below 2^-126 count as zero. The name says
-// what is computed, not where: with or without tiles for it in the processor it is the same up to the order of sums. It is
-// about float, and forward, of 16 query rows or more that share a kv head: double, fewer rows and backward are in full.
-// Names: oneMKL's compute modes. Source: Henry, Tang, Heinecke 2019 (arXiv 1904.06376), section 2.
+// what is computed, not where: with or without tiles for it in the processor it has the same bits, but that tiles take
+// products and sums below 2^-126 for zero as well. It is about float, and forward, of 16 query rows or more that share a kv
+// head: double, fewer rows and backward are in full. Names: oneMKL's compute modes. Source: Henry, Tang, Heinecke 2019
+// (arXiv 1904.06376), section 2.
 #pragma once
 
 #include <array>

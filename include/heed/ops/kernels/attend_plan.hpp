@@ -12,6 +12,10 @@ namespace heed::inline HEED_ABI::detail {
 /// Keys of one job when a sequence has one query block only, so that a long one still has work for many threads.
 inline constexpr Index attend_cut_keys = 1024;
 
+/// Rows that decode: as many as these are one block over long keys, however many heads share these, so that they are read
+/// once.
+inline constexpr Index attend_decoded_rows = 16;
+
 /// How the work of one (sequence, kv head) is cut.
 struct AttendPlan {
   Index rows = 0;
@@ -50,11 +54,13 @@ AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index lane
   plan.block = (std::min)(rows, ((rows + plan.blocks - 1) / plan.blocks + step - 1) / step * step);
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.keys = bidirectional().visible(0, keys);
-  if (plan.few) plan.block = rows, plan.blocks = 1;
+  const Intervals seen = stacked<Scalar>(stack, rows, past, mask).visible(keys);
+  const Index cuts = (std::max)(Index(1), (seen.size() + attend_cut_keys - 1) / attend_cut_keys);
+  const bool decodes = plan.few || (cuts > 1 && rows <= attend_decoded_rows && stack * rows <= attend_block_lanes<Scalar>);
+  if (decodes) plan.block = rows, plan.blocks = 1;
   if (plan.blocks == 1) {
-    plan.keys = stacked<Scalar>(stack, rows, past, mask).visible(keys);
-    if (plan.few || stack * rows <= attend_cut_lanes<Scalar>)
-      plan.cuts = (std::max)(Index(1), (plan.keys.size() + attend_cut_keys - 1) / attend_cut_keys);
+    plan.keys = seen;
+    if (decodes || stack * rows <= attend_cut_lanes<Scalar>) plan.cuts = cuts;
   }
   return plan;
 }

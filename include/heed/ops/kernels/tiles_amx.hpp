@@ -28,6 +28,8 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+static_assert(sizeof(TileConfig) == 64);
+
 class TilesAmx {
  public:
   TilesAmx() { _tile_loadconfig(&config); }
