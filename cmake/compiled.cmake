@@ -4,6 +4,7 @@
 # What is compiled is the same on every machine of an architecture, so the sources are installed, and compiled in the project that asks
 # for the component `compiled`.
 include(CheckCXXCompilerFlag)
+include(CheckCXXSourceCompiles)
 
 # name and flags, in ascending order
 set(heed_compiled_sets "baseline")
@@ -14,7 +15,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND CMAKE_CXX_COMPILE
   set(heed_flags_of_amx ${heed_flags_of_avx512_bf16} -mamx-tile -mamx-bf16)
   foreach(set avx2 avx512 avx512_bf16 amx)
     string(REPLACE ";" " " flags "${heed_flags_of_${set}}")
-    check_cxx_compiler_flag("${flags}" HEED_COMPILES_${set})
+    if(set STREQUAL "amx")  # an old assembler may not know what a compiler writes
+      set(CMAKE_REQUIRED_FLAGS "${flags}")
+      check_cxx_source_compiles("#include <immintrin.h>\nint main() { _tile_release(); }" HEED_COMPILES_${set})
+      unset(CMAKE_REQUIRED_FLAGS)
+    else()
+      check_cxx_compiler_flag("${flags}" HEED_COMPILES_${set})
+    endif()
     if(HEED_COMPILES_${set})
       list(APPEND heed_compiled_sets ${set})
     endif()

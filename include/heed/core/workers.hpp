@@ -21,6 +21,8 @@ class Workers {
   int size() const { return static_cast<int>(arenas_.size()); }
 
   /// Runs job(index, scratch) for index in [0, jobs). What a job takes from scratch is given back when it ends.
+  /// Operations may be called with these Workers from the only job of a run, not from one of several: they take from the
+  /// first worker's scratch.
   template <class F>
   void run(Index jobs, F&& job) {
     const auto in_scope = [&](Index index, int worker) {

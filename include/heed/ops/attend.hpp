@@ -2,9 +2,9 @@
 //
 //   z = scale Q K^T     z <- cap tanh(z / cap)     z <- z - slope |p - j| + bias     A = softmax(mask(z))     y = A V
 //
-//   q [T x H*E]   k [S x G*E]   v [S x G*E_v]   y [T x H*E_v]     heads side by side; query head h reads kv head h / (H /
-//   G)
+//   q [T x H*E]   k [S x G*E]   v [S x G*E_v]   y [T x H*E_v]     heads side by side
 //
+// Query head h reads kv head h G / H, rounded down.
 // T and S may differ (cross-attention has a bidirectional mask), and so may E and E_v.
 #pragma once
 

@@ -43,7 +43,8 @@ inline bool ask_for_tiles() {
 
 /// Whether products in the bf16 precisions run in the processor's tiles: the program is compiled for them (AMX), the
 /// processor has them, and the system grants them. Asked once; if not, the same is computed in vectors. A program that
-/// links heed::compiled need not be compiled for them: there ask whether `compiled::best()` is the set `amx`.
+/// links heed::compiled need not be compiled for them: there `compiled::best().instruction_set` is `amx` where there are
+/// some.
 ///
 /// On Linux a process that was granted tiles needs alternate signal stacks of AT_MINSIGSTKSZ bytes, some 12 KB: those that
 /// are too small when it asks have it refused, later ones are refused themselves. Calls in a bf16 precision leave the

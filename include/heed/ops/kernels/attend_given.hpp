@@ -16,7 +16,7 @@ namespace heed::inline HEED_ABI::detail {
 inline constexpr Index give_block_rows = 64;
 inline constexpr Index give_tile_keys = 64;
 
-/// How many rows of probabilities may be few: then all of them are one block.
+/// The blocks of rows of given probabilities; rows that are one block are cut along their keys.
 template <class Scalar>
 AttendPlan plan_given(Index rows, Index keys) {
   AttendPlan plan;

@@ -144,8 +144,8 @@ Scalar subtrahend(Scalar log_sum_exp) {
   return log_sum_exp == -infinity ? infinity : log_sum_exp;
 }
 
-/// Merges the `cuts` partials of `count` rows: o += sum_c w_c o_c, w_c = e^(m_c - m) / l, l = sum_c e^(m_c - m)
-/// l_c, to which a sink s adds e^(s - m).
+/// Merges the `cuts` partials of `count` rows; a sink s adds e^(s - m) to l.
+///   o += sum_c w_c o_c     w_c = e^(m_c - m) / l     l = sum_c e^(m_c - m) l_c
 ///   source  Ye et al. 2025 (FlashInfer, arXiv 2501.01005), section 2.2: states of attention merge associatively; a sink is
 ///           a state without output
 template <class Scalar>
@@ -164,8 +164,7 @@ void merge_partials(const QueryGroup<Scalar>& group, Index count, Scalar* partia
       if (group.sinks != nullptr) l += std::exp(group.sinks[h] - m);
       log_sum_exp[i * log_sum_exp_stride + h] = l == 0 ? -std::numeric_limits<Scalar>::infinity() : m + std::log(l);
       const Index later = (std::min)(i + 8, count - 1);  // rows lie far apart: they are asked for before their turn
-      for (Index e = 0; e < value_width; e += 64 / Index(sizeof(Scalar)))
-        ask_for(o + later * o_stride + h * value_width + e);
+      ask_for_row(o + later * o_stride + h * value_width, value_width);
       if (l == 0) continue;
       for (Index c = 0; c < cuts; ++c)
         add_scaled(o + i * o_stride + h * value_width, std::exp(partial(c).maximum[at] - m) / l,

@@ -5,8 +5,8 @@
 //   piece    of a strip's tile: keys x packets that the mask lets through or cuts; what it hides whole is in no piece
 //
 //   S^T [keys x lanes] = K Q^T      for every piece      a strip's q, S^T and o lie row after row, a strip wide:
-//   m, then P^T = e^(S - m), l      in the first cache   S^T stays in the first cache, K and V are broadcast from
-//   O^T [E_v x lanes]               += V^T P^T           where they lie
+//   m, then P^T = e^(S - m), l      in the first cache   S^T stays in the first cache, K and V are broadcast from a
+//   O^T [E_v x lanes]               += V^T P^T           copy whose rows touch
 //
 // What was summed before a tile is brought to the new maximum where the product of the values loads it.
 // docs/kernels/attention.md tells what was measured.

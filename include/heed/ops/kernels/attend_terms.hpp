@@ -56,11 +56,8 @@ struct PackedRows {
 
 /// Asks for a row before its turn: where other heads' columns lie between, every row is in a page of its own, and no
 /// prefetcher of the processor goes from page to page.
-EIGEN_ALWAYS_INLINE void ask_for(const float* x, Index width) {
-  for (Index e = 0; e < width; e += 16) ask_for(x + e);
-}
-EIGEN_ALWAYS_INLINE void ask_for(const HeadRows<float>& x, Index row) {
-  if (x.storage == Storage::arithmetic && row < x.rows) ask_for(x.data + row * x.stride, x.width);
+EIGEN_ALWAYS_INLINE void ask_for_row_of(const HeadRows<float>& x, Index row) {
+  if (x.storage == Storage::arithmetic && row < x.rows) ask_for_row(x.data + row * x.stride, x.width);
 }
 
 /// Panels [panels] of the group's rows.
@@ -78,8 +75,8 @@ inline void pack_panels(const QueryGroup<float>& group, const TermShape& shape, 
           to + half * shape.steps, 2 * shape.steps, shape.terms,
           [&](Index i) {
             const Index key = half * tile_rows + i;
-            ask_for(group.k, keys.begin + key + panel_keys);
-            ask_for(group.v, keys.begin + key);
+            ask_for_row_of(group.k, keys.begin + key + panel_keys);
+            ask_for_row_of(group.v, keys.begin + key);
             return key < rows ? k.data + key * k.row : nullptr;
           },
           group.k.width, 1.0f);
@@ -361,7 +358,7 @@ void attend_in_tiles(const QueryGroup<float>& group, const TermShape& shape, con
             return group.q + (row + at / group.heads) * group.q_stride + at % group.heads * group.k.width;
           };
           const Index at = lane * tile_rows + i, ahead = at + tile_rows;
-          if (ahead < group.heads * count) ask_for(row_of(ahead), group.k.width);
+          if (ahead < group.heads * count) ask_for_row(row_of(ahead), group.k.width);
           return at < group.heads * count ? row_of(at) : nullptr;
         },
         group.k.width, group.scale);
