@@ -6,9 +6,12 @@
 #include <heed/core/random.hpp>
 #include <heed/core/workers.hpp>
 #include <initializer_list>
-#include <limits>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "agree.hpp"
+#include "best_rates.hpp"
 
 namespace heed::bench {
 
@@ -21,26 +24,18 @@ inline Matrix<float> random(Index rows, Index cols, std::string_view name, doubl
   return matrix;
 }
 
-/// Equal up to what rounding may do to an element that goes through so many operations.
-inline bool agree(const Matrix<float>& found, const Matrix<float>& expected, Index operations) {
-  return (found - expected).cwiseAbs().maxCoeff() <=
-         std::numeric_limits<float>::epsilon() * static_cast<float>(operations) * expected.cwiseAbs().maxCoeff();
+/// A unit of the machine's limits is shown as a fraction of one too: FLOP/s of the FP32 FMA peak, bytes/s of the read rate
+/// of the level of memory where `held` bytes lie.
+inline void set_rate(benchmark::State& state, const std::string& unit, double per_run, double held) {
+  const auto per_second = [](double work) {
+    return benchmark::Counter(work, benchmark::Counter::kIsIterationInvariantRate);
+  };
+  state.counters[unit] = per_second(per_run);
+  if (unit == "FLOP/s") state.counters["of the peak"] = per_second(per_run / best_rate(limits::Rate::fma));
+  if (unit == "bytes/s") state.counters["of the read rate"] = per_second(per_run / best_rate(level_of(held)));
 }
-
-/// One result of several.
-struct Result {
-  const Matrix<float>& found;
-  const Matrix<float>& expected;
-  Index operations;
-};
-inline bool agree(std::initializer_list<Result> results) {
-  for (const Result& result : results)
-    if (!agree(result.found, result.expected, result.operations)) return false;
-  return true;
-}
-
-inline void set_rate(benchmark::State& state, const char* unit, double per_run) {
-  state.counters[unit] = benchmark::Counter(per_run, benchmark::Counter::kIsIterationInvariantRate);
+inline void set_rate(benchmark::State& state, const std::string& unit, double per_run) {
+  set_rate(state, unit, per_run, per_run);
 }
 
 /// A matrix that both write or add to, and how many operations an element of it goes through.

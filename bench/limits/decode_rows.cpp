@@ -96,8 +96,8 @@ Row decode_row(const std::string& workload, const AttendSizes& sizes, Rate rate,
           .must = must,
           .aim = aim,
           .rate = rate,
-          .limit_of = of + " read rate, GB/s",
-          .limit_unit = 1e9,
+          .limit_of = of + " read rate",
+          .limit_unit = "GB/s",
           .expected_seconds = 4,
           .prepare = [=](Scale scale, heed::Pool& pool) {
             auto workers = std::make_shared<heed::Workers>(pool);
@@ -121,6 +121,7 @@ std::vector<Row> decode_rows() {
            .aim = 1.9,
            .rate = {},
            .limit_of = "bytes of f32 over those of bf16",
+           .limit_unit = "x",
            .expected_seconds = 6,
            .prepare =
                [=](Scale scale, heed::Pool& pool) {

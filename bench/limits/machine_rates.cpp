@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <heed/ops/kernels/selective_scan_block.hpp>
 #include <heed/ops/lanes.hpp>
 #include <thread>
 
@@ -14,6 +15,7 @@ namespace limits {
 namespace {
 
 using Lanes = heed::detail::Lanes<float>;
+using Decay = heed::detail::ScanDecay<float>;
 constexpr Index lanes = heed::detail::full_width<float>;
 
 /// What is computed is used, as far as the compiler knows.
@@ -37,12 +39,13 @@ void multiply_and_add() {
 
 constexpr Index exponents = 2048;  // and as many results: 16 KiB
 
-void exponentiate() {
+/// power: of lanes.
+template <class Power>
+void exponentiate(Power power) {
   alignas(64) static thread_local float in[exponents], out[exponents];
   for (Index i = 0; i < exponents; ++i) in[i] = -static_cast<float>(i % 79) / 8;
   for (Index n = 0; n < 512; ++n) {
-    heed::detail::transform(
-        exponents, out, [](auto x) { return exponential(x); }, static_cast<const float*>(in));
+    heed::detail::transform(exponents, out, power, static_cast<const float*>(in));
     keep(out[0]);
   }
 }
@@ -68,6 +71,42 @@ double clock_seconds() {
 }
 
 }  // namespace
+
+std::string name_of(Rate rate) {
+  switch (rate) {
+    case Rate::fma:
+      return "FP32 FMA";
+    case Rate::l2:
+      return "read from L2";
+    case Rate::l3:
+      return "read from L3";
+    case Rate::dram:
+      return "read from DRAM";
+    case Rate::exponential:
+      return "exponentials of any argument, in L1";
+    case Rate::decay:
+      return "exponentials of the scan, in L1";
+    case Rate::amx:
+      return "AMX bf16";
+  }
+  return "";
+}
+
+std::string unit_of(Rate rate) {
+  switch (rate) {
+    case Rate::fma:
+    case Rate::amx:
+      return "GFLOP/s";
+    case Rate::l2:
+    case Rate::l3:
+    case Rate::dram:
+      return "GB/s";
+    case Rate::exponential:
+    case Rate::decay:
+      return "Gexp/s";
+  }
+  return "";
+}
 
 MachineRates::MachineRates(double seconds, int threads) : seconds_(seconds) {
   const Index l2 = bench::cache_bytes(2, Index(1) << 20), l3 = bench::cache_bytes(3, Index(1) << 24);
@@ -114,6 +153,7 @@ double MachineRates::work_of(Rate rate, int threads) const {
     case Rate::fma:
       return static_cast<double>(2 * lanes * sums * multiply_adds);
     case Rate::exponential:
+    case Rate::decay:
       return static_cast<double>(512 * exponents);
     case Rate::l2:
       return static_cast<double>(l2_);
@@ -134,7 +174,10 @@ void MachineRates::run(Rate rate, Index times, int thread, int threads) const {
         multiply_and_add();
         break;
       case Rate::exponential:
-        exponentiate();
+        exponentiate([](auto x) { return exponential(x); });
+        break;
+      case Rate::decay:
+        exponentiate([](auto x) { return Decay::of(x, Lanes::all(Decay::scale)); });
         break;
       case Rate::l2:
         read<0>(memory_.data() + thread * count_of(l2_), count_of(l2_));

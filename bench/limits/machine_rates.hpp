@@ -1,9 +1,10 @@
 // What this machine does at best, for a program that is compiled as this one is:
 //
-//   fma           FLOP/s of multiply-adds of floats in registers, at the width of Lanes
-//   exponential   e^x a second, by Lanes, in the first cache
-//   l2, l3, dram  bytes read a second, from memory that the cache before does not hold
-//   amx           FLOP/s of products of bf16 tiles in registers
+//   fma            FLOP/s of multiply-adds of floats in registers, at the width of Lanes
+//   l2, l3, dram   bytes read a second, from memory that the cache before does not hold
+//   exponential    e^x a second of any x, by Lanes, in the first cache
+//   decay          e^(dt a) a second of dt a <= 0, as the scan of Mamba-1 computes it, in the first cache
+//   amx            FLOP/s of products of bf16 tiles in registers
 //
 // On several threads every thread works for itself: on a second cache of its own, and on its part of what is shared.
 #pragma once
@@ -19,8 +20,14 @@ namespace limits {
 
 using heed::Index;
 
-enum class Rate { fma, exponential, l2, l3, dram, amx };
-inline constexpr std::size_t rate_count = 6;
+enum class Rate { fma, l2, l3, dram, exponential, decay, amx };
+inline constexpr std::size_t rate_count = 7;
+
+/// FP32 FMA
+std::string name_of(Rate rate);
+/// GFLOP/s: a thousand million of what is measured.
+std::string unit_of(Rate rate);
+inline constexpr double giga = 1e9;
 
 class MachineRates {
  public:

@@ -16,27 +16,28 @@ namespace {
 
 /// The limits by themselves, for the table above the table.
 void measure_machine(Results& results, MachineRates& rates, heed::Pool& alone, heed::Pool& pool) {
-  const auto line = [&](const std::string& name, Rate rate, double unit) {
+  const auto line = [&](Rate rate, const std::string& of = "") {
     const auto best = [&](heed::Pool& on) {
       double most = 0;
       for (int round = 0; round < 3; ++round) most = (std::max)(most, rates.measure(rate, on));
-      return figure(most / unit);
+      return figure(most / giga);
     };
-    results.machine.push_back({name, {best(alone), best(pool)}});
+    results.machine.push_back({name_of(rate) + of + ", " + unit_of(rate), {best(alone), best(pool)}});
   };
   const auto mebibytes = [&](Rate rate) {
     return bench::fixed(static_cast<double>(rates.bytes(rate)) / (1 << 20), 1) + " MiB";
   };
-  line("FP32 FMA, GFLOP/s", Rate::fma, 1e9);
-  line("read from L2 (" + mebibytes(Rate::l2) + " a thread), GB/s", Rate::l2, 1e9);
-  line("read from L3 (" + mebibytes(Rate::l3) + "), GB/s", Rate::l3, 1e9);
-  line("read from DRAM (" + mebibytes(Rate::dram) + "), GB/s", Rate::dram, 1e9);
-  line("exponentials in L1, Gexp/s", Rate::exponential, 1e9);
+  line(Rate::fma);
+  line(Rate::l2, " (" + mebibytes(Rate::l2) + " a thread)");
+  line(Rate::l3, " (" + mebibytes(Rate::l3) + ")");
+  line(Rate::dram, " (" + mebibytes(Rate::dram) + ")");
+  line(Rate::exponential);
+  line(Rate::decay);
   if (why_no_amx().empty())
-    line("AMX bf16, GFLOP/s", Rate::amx, 1e9);
+    line(Rate::amx);
   else
     results.machine.push_back(
-        {"AMX bf16: " + why_no_amx(), {std::string(bench::no_figure), std::string(bench::no_figure)}});
+        {name_of(Rate::amx) + ": " + why_no_amx(), {std::string(bench::no_figure), std::string(bench::no_figure)}});
 }
 
 class Run {

@@ -16,7 +16,7 @@ namespace limits {
 
 struct Measurement {
   std::vector<double> figures = {};  // of the rounds, ascending
-  std::vector<double> limits = {};   // in the same unit as the row's, ascending
+  std::vector<double> limits = {};   // in the unit of the row's limit, ascending
   double longest_run = 0;            // seconds
 
   double median() const { return quantile(figures, 0.5); }
@@ -88,7 +88,7 @@ inline Measurement measure(const Row& row, const Prepared& prepared, MachineRate
       const double before = rate;
       rate = detail::rate_for(row, rates, pool);
       measured.figures.push_back(prepared.figure(seconds, (before + rate) / 2));
-      measured.limits.push_back(row.rate ? (before + rate) / 2 / row.limit_unit : row.fixed_limit);
+      measured.limits.push_back(row.limit((before + rate) / 2));
     }
     std::sort(measured.figures.begin(), measured.figures.end());
     std::sort(measured.limits.begin(), measured.limits.end());

@@ -66,8 +66,8 @@ Row prefill_row(const std::string& workload, const AttendSizes& sizes, double mu
           .must = must,
           .aim = aim,
           .rate = Rate::fma,
-          .limit_of = "FP32 FMA peak, GFLOP/s",
-          .limit_unit = 1e9,
+          .limit_of = "FP32 FMA peak",
+          .limit_unit = "GFLOP/s",
           .expected_seconds = seconds_for(sizes.flops(options.mask)),
           .prepare = [=](Scale scale, heed::Pool& pool) {
             auto workers = std::make_shared<heed::Workers>(pool);
@@ -87,7 +87,8 @@ Row two_threads_row() {
           .must = 1.85,
           .aim = 1.95,
           .rate = Rate::fma,
-          .limit_of = "FP32 FMA peak on 2 threads, x one thread",
+          .limit_of = "FP32 FMA peak on 2 threads",
+          .limit_unit = "x one thread",
           .expected_seconds = 2 * seconds_for(sizes.flops(heed::causal())),
           .prepare =
               [=](Scale scale, heed::Pool&) {
@@ -140,8 +141,8 @@ Row tile_row(const std::string& workload, Precision precision, double must, doub
           .must = must,
           .aim = aim,
           .rate = Rate::fma,
-          .limit_of = "FP32 FMA peak, GFLOP/s",
-          .limit_unit = 1e9,
+          .limit_of = "FP32 FMA peak",
+          .limit_unit = "GFLOP/s",
           .expected_seconds = 3,
           .prepare =
               [=](Scale scale, heed::Pool& pool) {

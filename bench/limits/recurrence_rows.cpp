@@ -208,8 +208,8 @@ Row scan_row() {
           .must = 0.35,
           .aim = 0.6,
           .rate = Rate::exponential,
-          .limit_of = "exponential rate, Gexp/s",
-          .limit_unit = 1e9,
+          .limit_of = "exponentials of any argument",
+          .limit_unit = "Gexp/s",
           .expected_seconds = 4,
           .prepare = [](Scale scale, heed::Pool& pool) {
             auto workers = std::make_shared<heed::Workers>(pool);
@@ -229,6 +229,7 @@ Row scan_backward_row() {
       .aim = 2.5,
       .rate = {},
       .limit_of = "a forward pass, recomputed",
+      .limit_unit = "x the time of forward",
       .expected_seconds = 8,
       .prepare =
           [](Scale scale, heed::Pool& pool) {
@@ -248,8 +249,8 @@ Row ssd_row() {
           .must = 16,
           .aim = 30,
           .rate = Rate::fma,
-          .limit_of = "FP32 FMA peak, GFLOP/s",
-          .limit_unit = 1e9,
+          .limit_of = "FP32 FMA peak",
+          .limit_unit = "GFLOP/s",
           .expected_seconds = 4,
           .prepare = [](Scale scale, heed::Pool& pool) {
             auto workers = std::make_shared<heed::Workers>(pool);
@@ -268,8 +269,8 @@ Row conv_row() {
           .must = 0.5,
           .aim = 0.8,
           .rate = Rate::l3,
-          .limit_of = "L3 read rate, GB/s",
-          .limit_unit = 1e9,
+          .limit_of = "L3 read rate",
+          .limit_unit = "GB/s",
           .expected_seconds = 3,
           .prepare = [](Scale scale, heed::Pool& pool) {
             auto workers = std::make_shared<heed::Workers>(pool);

@@ -50,8 +50,9 @@ inline std::string json_text(const Results& results) {
   ordered_json list = ordered_json::array();
   for (const Result& result : results.all) {
     const Row& row = result.row;
-    ordered_json one{{"workload", row.workload}, {"unit", row.unit}, {"measured", nullptr},     {"must", row.must},
-                     {"aim", row.aim},           {"limit", nullptr}, {"limit_of", row.limit_of}};
+    ordered_json one{
+        {"workload", row.workload}, {"unit", row.unit}, {"measured", nullptr},          {"must", row.must},
+        {"aim", row.aim},           {"limit", nullptr}, {"limit_unit", row.limit_unit}, {"limit_of", row.limit_of}};
     if (result.one) {
       one["measured"] = rounded(result.one->median());
       one["limit"] = rounded(result.one->limit());

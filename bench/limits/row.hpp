@@ -31,14 +31,16 @@ struct Row {
   double must;
   double aim;
   std::optional<Rate> rate;  // that is measured beside it
-  std::string limit_of;      // what the limit is: that rate or a number, and its unit
-  double limit_unit = 1;     // of a rate: 1e9 for GFLOP/s
+  std::string limit_of;      // what the limit is: that rate or a number
+  std::string limit_unit;    // of it: GFLOP/s, which need not be the unit of the figure
   double expected_seconds;   // of a measurement on one thread
   std::function<Prepared(Scale, heed::Pool&)> prepare;
   double fixed_limit = 0;  // where it is no rate
   bool scaling = false;    // its runs have one and two threads of their own, and the limit is what the rate gains by that
   std::string why = {};    // it cannot run here
 
+  /// A limit as it is shown, of a rate as it is measured.
+  double limit(double measured_rate) const { return !rate ? fixed_limit : scaling ? measured_rate : measured_rate / giga; }
   bool less_is_better() const { return aim < must; }
 };
 

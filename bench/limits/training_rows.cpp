@@ -89,8 +89,8 @@ std::vector<Row> training_rows() {
            .must = 0.45,
            .aim = 0.65,
            .rate = Rate::fma,
-           .limit_of = "FP32 FMA peak, GFLOP/s",
-           .limit_unit = 1e9,
+           .limit_of = "FP32 FMA peak",
+           .limit_unit = "GFLOP/s",
            .expected_seconds = 2 * seconds_for(3.5 * sizes.flops(heed::causal())),
            .prepare = [=](Scale scale, heed::Pool& pool) {
              auto workers = std::make_shared<heed::Workers>(pool);

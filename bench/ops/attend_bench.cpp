@@ -61,10 +61,8 @@ void naive(const Operands& x, Matrix<float>& scores, Matrix<float>& y) {
 void set_rates(benchmark::State& state, const Operands& x, double passes) {
   const double rows = static_cast<double>(x.q.rows()), keys = static_cast<double>(x.k.rows());
   const double pairs = rows * (keys - rows) + rows * (rows + 1) / 2;
-  const auto per_second = benchmark::Counter::kIsIterationInvariantRate;
-  state.counters["FLOP/s"] = benchmark::Counter(passes * 4 * pairs * static_cast<double>(x.heads * x.width), per_second);
-  state.counters["bytes/s"] =
-      benchmark::Counter(static_cast<double>((x.k.size() + x.v.size()) * Index(sizeof(float))), per_second);
+  heed::bench::set_rate(state, "FLOP/s", passes * 4 * pairs * double(x.heads * x.width));
+  heed::bench::set_rate(state, "bytes/s", double((x.k.size() + x.v.size()) * Index(sizeof(float))));
 }
 
 Operands operands_of(const benchmark::State& state) {
@@ -281,7 +279,7 @@ void attend_in(benchmark::State& state, heed::Precision precision, double error)
   const double moved = (1 + error) * std::exp(2 * error * logit) - 1;
   const double rounding = double(std::numeric_limits<float>::epsilon()) * double(x.k.rows());
   const double largest = double(x.v.cwiseAbs().maxCoeff());
-  if (!(double((y - expected).cwiseAbs().maxCoeff()) <= (moved + rounding) * largest))
+  if (!heed::bench::within(y, expected, (moved + rounding) * largest))
     return state.SkipWithError("attend differs from naive Eigen");
   for (auto _ : state) {
     heed::attend_into(x.q, x.k, x.v, options, y, workers);

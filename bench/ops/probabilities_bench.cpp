@@ -5,6 +5,7 @@
 //   given    o = A v, A kept as floats or bfloat16, and its backward: d_A += d_o v^T, d_v += A^T d_o
 #include <checked.hpp>
 #include <heed/ops/operand.hpp>
+#include <limits>
 
 namespace {
 
@@ -68,8 +69,9 @@ struct Operands {
     o.setZero();
     give();
     const float rounding = storage == Storage::arithmetic ? 0.0f : v.cwiseAbs().maxCoeff() / 256;
-    return (o - expected).cwiseAbs().maxCoeff() <=
-           rounding + std::numeric_limits<float>::epsilon() * static_cast<float>(rows) * expected.cwiseAbs().maxCoeff();
+    return heed::bench::within(
+        o, expected,
+        rounding + std::numeric_limits<float>::epsilon() * static_cast<float>(rows) * expected.cwiseAbs().maxCoeff());
   }
 };
 

@@ -84,7 +84,8 @@ void selective_scan_decode(benchmark::State& state) {
     heed::selective_scan(in.inputs(), rows, tables, mutable_view_of(y), workers);
     benchmark::DoNotOptimize(y.data());
   }
-  set_rate(state, "bytes/s", double(2 * states.size() * Index(sizeof(float))));
+  const double held = double(states.size() * Index(sizeof(float)));
+  set_rate(state, "bytes/s", 2 * held, held);  // read and written
 }
 
 void selective_scan_backward(benchmark::State& state) {

@@ -111,7 +111,8 @@ void ssd_decode(benchmark::State& state) {
     heed::ssd(in.inputs(64), rows, tables, mutable_view_of(y), workers);
     benchmark::DoNotOptimize(y.data());
   }
-  heed::bench::set_rate(state, "bytes/s", double(2 * states.size() * Index(sizeof(float))));
+  const double held = double(states.size() * Index(sizeof(float)));
+  heed::bench::set_rate(state, "bytes/s", 2 * held, held);  // read and written
 }
 
 void ssd_backward(benchmark::State& state) {

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "../../bench/agree.hpp"
 #include "../../bench/limits/page.hpp"
 #include "../../bench/limits/results.hpp"
 
@@ -22,6 +24,7 @@ Row row(const std::string& workload, double must, double aim) {
           .aim = aim,
           .rate = {},
           .limit_of = "a limit",
+          .limit_unit = "GFLOP/s",
           .expected_seconds = 0,
           .prepare = {}};
 }
@@ -52,11 +55,26 @@ TEST(JsonText, has_every_row_in_order_and_says_why_one_has_no_figure) {
   EXPECT_EQ(list[0]["workload"], "first");
   EXPECT_EQ(list[0]["measured"], 1.5);
   EXPECT_EQ(list[0]["limit"], 3);
+  EXPECT_EQ(list[0]["limit_unit"], "GFLOP/s");
   EXPECT_EQ(list[0]["must"], 1);
   EXPECT_EQ(list[0]["aim"], 2);
   EXPECT_FALSE(list[0].contains("why"));
   EXPECT_TRUE(list[1]["measured"].is_null());
+  EXPECT_EQ(list[1]["limit_unit"], "GFLOP/s");
   EXPECT_EQ(list[1]["why"], "not on this machine: no AMX");
+}
+
+TEST(Agree, is_false_where_a_number_is_none) {
+  using heed::bench::agree;
+  const heed::Matrix<float> right = heed::Matrix<float>::Constant(2, 20, 1.5f);
+  EXPECT_TRUE(agree(right, right, 1));
+  for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1.6f}) {
+    heed::Matrix<float> found = right;
+    found(1, 3) = wrong;
+    EXPECT_FALSE(agree(found, right, 1)) << wrong;
+    EXPECT_FALSE(agree(right, found, 1)) << wrong;
+    EXPECT_FALSE(agree({{right, right, 1}, {found, right, 1}})) << wrong;
+  }
 }
 
 class MarkedPage : public testing::Test {
@@ -85,7 +103,23 @@ TEST_F(MarkedPage, has_a_line_for_every_benchmark_of_heeds) {
     {"run_name": "attend/T:1", "aggregate_name": "cv", "real_time": 0.03, "time_unit": "us"}]})");
   const auto cells = limits::benchmark_cells({path_});
   ASSERT_EQ(cells.size(), 2u);
-  EXPECT_THAT(cells[1], testing::ElementsAre("`attend`", "T 1", "8.00 us", "3 %", "5.00 GFLOP/s", "–", "–"));
+  EXPECT_THAT(cells[1], testing::ElementsAre("`attend`", "T 1", "8.00 us", "3 %", "5.00 GFLOP/s", "–", "–", "–"));
+}
+
+TEST_F(MarkedPage, has_the_rate_that_is_nearest_to_its_limit) {
+  bench::write_file(path_, R"({"benchmarks": [
+    {"run_name": "attend/T:64", "aggregate_name": "median", "real_time": 8, "time_unit": "us",
+     "FLOP/s": 5e9, "bytes/s": 3e9, "of the peak": 0.625, "of the read rate": 0.03},
+    {"run_name": "attend/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us",
+     "FLOP/s": 5e9, "bytes/s": 3e9, "of the peak": 0.06, "of the read rate": 0.31},
+    {"run_name": "add/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "rows/s": 5}]})");
+  const auto cells = limits::benchmark_cells({path_});
+  ASSERT_EQ(cells.size(), 4u);
+  EXPECT_THAT(cells[0], testing::ElementsAre("operation", "sizes", testing::_, testing::_, "rate", "of the limit",
+                                             testing::_, testing::_));
+  EXPECT_THAT(cells[1], testing::ElementsAre("`attend`", "T 64", "8.00 us", "0 %", "5.00 GFLOP/s", "0.62", "–", "–"));
+  EXPECT_THAT(cells[2], testing::ElementsAre("`attend`", "T 1", "8.00 us", "0 %", "3.00 GB/s", "0.31", "–", "–"));
+  EXPECT_THAT(cells[3], testing::ElementsAre("`add`", "T 1", "8.00 us", "0 %", "5.00 rows/s", "–", "–", "–"));
 }
 
 TEST_F(MarkedPage, has_eigens_time_beside_that_of_the_same_sizes) {
@@ -97,9 +131,9 @@ TEST_F(MarkedPage, has_eigens_time_beside_that_of_the_same_sizes) {
     {"run_name": "ssd_naive_eigen/T:2", "aggregate_name": "median", "real_time": 150, "time_unit": "ns"}]})");
   const auto cells = limits::benchmark_cells({path_});
   ASSERT_EQ(cells.size(), 4u);
-  EXPECT_THAT(cells[1], testing::ElementsAre("`add`", "T 1, D 8", "2.00 us", "0 %", "12.0 MB/s", "5.00 us", "2.50"));
-  EXPECT_THAT(cells[2], testing::ElementsAre("`add`", "T 2, D 8", "1.00 ms", "0 %", "2.00 k rows/s", "–", "–"));
-  EXPECT_THAT(cells[3], testing::ElementsAre("`ssd`", "T 2, chunk 4", "0.10 us", "0 %", "–", "0.15 us", "1.50"));
+  EXPECT_THAT(cells[1], testing::ElementsAre("`add`", "T 1, D 8", "2.00 us", "0 %", "12.0 MB/s", "–", "5.00 us", "2.50"));
+  EXPECT_THAT(cells[2], testing::ElementsAre("`add`", "T 2, D 8", "1.00 ms", "0 %", "2.00 k rows/s", "–", "–", "–"));
+  EXPECT_THAT(cells[3], testing::ElementsAre("`ssd`", "T 2, chunk 4", "0.10 us", "0 %", "–", "–", "0.15 us", "1.50"));
 }
 
 }  // namespace
