@@ -177,25 +177,29 @@ TYPED_TEST(Operand, EqualsTheDefinitionWhereBackwardIsCutIntoParts) {
 }
 
 TYPED_TEST(Operand, HasTheSameBitsForAnyNumberOfWorkersWhereBackwardIsCutIntoParts) {
-  const auto run = [](Workers& workers) {
-    Problem<TypeParam> p(in_parts, true);
-    p.forward(workers);
-    p.backward(workers);
-    heed::attend_backward(heed::Given<TypeParam>{p.kept}, p.v_heads, p.sequences, heed::view_of(p.d_o), workers);
-    return p;
-  };
   heed::Serial serial;
-  Workers alone(serial);
-  const Problem<TypeParam> one = run(alone);
   Backwards backwards(3);
   Threads two(2);
-  for (heed::Executor* executor : std::initializer_list<heed::Executor*>{&backwards, &two}) {
-    Workers workers(*executor);
-    const Problem<TypeParam> p = run(workers);
-    EXPECT_TRUE(same_bits(p.d_q, one.d_q));
-    EXPECT_TRUE(same_bits(p.d_k, one.d_k));
-    EXPECT_TRUE(same_bits(p.d_v, one.d_v));
-    EXPECT_EQ(p.d_sinks, one.d_sinks);
+  for (const Storage kept : {Storage::arithmetic, Storage::bfloat16, Storage::half}) {
+    const auto run = [kept](heed::Executor& executor) {
+      Case c = in_parts;
+      c.kept = kept;
+      Workers workers(executor);
+      Problem<TypeParam> p(c, true);
+      p.forward(workers);
+      p.backward(workers);
+      heed::attend_backward(heed::Given<TypeParam>{p.kept}, p.v_heads, p.sequences, heed::view_of(p.d_o), workers);
+      return p;
+    };
+    const Problem<TypeParam> one = run(serial);
+    for (heed::Executor* executor : std::initializer_list<heed::Executor*>{&backwards, &two}) {
+      const Problem<TypeParam> p = run(*executor);
+      EXPECT_TRUE(same_bits(p.o, one.o));
+      EXPECT_TRUE(same_bits(p.d_q, one.d_q));
+      EXPECT_TRUE(same_bits(p.d_k, one.d_k));
+      EXPECT_TRUE(same_bits(p.d_v, one.d_v));
+      EXPECT_EQ(p.d_sinks, one.d_sinks);
+    }
   }
 }
 
@@ -474,6 +478,7 @@ TYPED_TEST(Operand, KeepsProbabilitiesIn16BitsRoundedOnce) {
         Problem<TypeParam> narrow(c, true);
         whole.forward(workers);
         narrow.forward(workers);
+        rounded.forward(workers);
         const TypeParam u = storage == Storage::half ? TypeParam(1) / 2048 : TypeParam(1) / 256;
         const TypeParam least = storage == Storage::half ? TypeParam(1) / (1 << 25) : TypeParam(0);
         // Keys that are cut among jobs are summed in another order: a few units in the last place of the logits.
@@ -502,6 +507,9 @@ TYPED_TEST(Operand, KeepsProbabilitiesIn16BitsRoundedOnce) {
         given(narrow);
         given(rounded);
         EXPECT_TRUE(same_bits(narrow.o, rounded.o));
+        for (Problem<TypeParam>* p : {&narrow, &rounded})
+          heed::attend_backward(heed::Given<TypeParam>{p->kept}, p->v_heads, p->sequences, heed::view_of(p->d_o), workers);
+        EXPECT_TRUE(same_bits(narrow.d_v, rounded.d_v));
         EXPECT_LE((narrow.o - whole.o).cwiseAbs().maxCoeff(),
                   (u + 2140 * std::numeric_limits<TypeParam>::epsilon()) * whole.v.cwiseAbs().maxCoeff());
       }
