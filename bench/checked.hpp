@@ -32,10 +32,15 @@ inline void set_rate(benchmark::State& state, const std::string& unit, double pe
   };
   state.counters[unit] = per_second(per_run);
   if (unit == "FLOP/s") state.counters["of the peak"] = per_second(per_run / best_rate(limits::Rate::fma));
+  if (unit == "steps/s") state.counters["of the exponentials"] = per_second(per_run / best_rate(limits::Rate::exponential));
   if (unit == "bytes/s") state.counters["of the read rate"] = per_second(per_run / best_rate(level_of(held)));
 }
 inline void set_rate(benchmark::State& state, const std::string& unit, double per_run) {
   set_rate(state, unit, per_run, per_run);
+}
+/// Of operations that memory limits: the floats that are read, written or both, each of them once.
+inline void set_bytes(benchmark::State& state, Index floats) {
+  set_rate(state, "bytes/s", static_cast<double>(floats * Index(sizeof(float))));
 }
 
 /// A matrix that both write or add to, and how many operations an element of it goes through.

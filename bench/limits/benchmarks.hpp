@@ -83,7 +83,10 @@ inline std::vector<Measured> read_benchmarks(const std::vector<std::string>& fil
       for (const auto& [key, value] : run.items()) {
         if (key.size() <= 2 || key.substr(key.size() - 2) != "/s") continue;
         // Of several, the one that is nearest to its limit is what the time goes to.
-        const char* limit = key == "FLOP/s" ? "of the peak" : key == "bytes/s" ? "of the read rate" : "";
+        const char* limit = key == "FLOP/s"    ? "of the peak"
+                            : key == "bytes/s" ? "of the read rate"
+                            : key == "steps/s" ? "of the exponentials"
+                                               : "";
         const double of_limit = run.value(limit, -1.0);
         if (!made.rate.empty() && of_limit <= made.of_limit) continue;
         made.rate = scaled(value.get<double>(), key);

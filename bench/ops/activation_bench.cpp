@@ -19,7 +19,7 @@ void swiglu(benchmark::State& state, Who who) {
   heed::bench::time_checked(
       state, who, y, operations, [&] { heed::glu<heed::Silu>(gate, up, y, workers); },
       [&] { y = gate.array() / (1 + (-gate.array()).exp()) * up.array(); });
-  heed::bench::set_rate(state, "elements/s", double(y.size()));
+  heed::bench::set_bytes(state, 3 * y.size());
 }
 
 void swiglu_backward(benchmark::State& state, Who who) {
@@ -35,7 +35,7 @@ void swiglu_backward(benchmark::State& state, Who who) {
         d_up.array() += d_y.array() * gate.array() * s;
         d_gate.array() += d_y.array() * up.array() * s * (1 + gate.array() * (1 - s));
       });
-  heed::bench::set_rate(state, "elements/s", double(gate.size()));
+  heed::bench::set_bytes(state, 5 * gate.size());
 }
 
 // Phi(x)
@@ -50,7 +50,7 @@ void gelu(benchmark::State& state, Who who) {
   heed::bench::time_checked(
       state, who, y, operations, [&] { heed::activate<heed::Gelu>(x, y, workers); },
       [&] { y = x.cwiseProduct(normal_distribution(x)); });
-  heed::bench::set_rate(state, "elements/s", double(y.size()));
+  heed::bench::set_bytes(state, 2 * y.size());
 }
 
 void gelu_backward(benchmark::State& state, Who who) {
@@ -63,7 +63,7 @@ void gelu_backward(benchmark::State& state, Who who) {
         const auto density = 0.39894228F * (-0.5F * x.array().square()).exp();
         d_x.array() += d_y.array() * (normal_distribution(x).array() + x.array() * density);
       });
-  heed::bench::set_rate(state, "elements/s", double(x.size()));
+  heed::bench::set_bytes(state, 3 * x.size());
 }
 
 HEED_BENCHMARK_BOTH(swiglu, heed::bench::row_sizes);

@@ -36,7 +36,7 @@ void adam_step(benchmark::State& state, Who who) {
             rate * ((m.array() / correct_m) / ((v.array() / correct_v).sqrt() + static_cast<float>(step.epsilon)) +
                     static_cast<float>(step.weight_decay) * weight.array());
       });
-  heed::bench::set_rate(state, "elements/s", double(weight.size()));
+  heed::bench::set_bytes(state, 5 * weight.size());
 }
 
 HEED_BENCHMARK_BOTH(adam_step, heed::bench::row_sizes);

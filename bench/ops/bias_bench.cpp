@@ -15,7 +15,7 @@ void add(benchmark::State& state, Who who) {
   heed::Workers workers;
   heed::bench::time_checked(
       state, who, y, 1, [&] { heed::add(x, y, workers); }, [&] { y += x; });
-  heed::bench::set_rate(state, "elements/s", double(y.size()));
+  heed::bench::set_bytes(state, 2 * y.size());
 }
 
 void add_bias(benchmark::State& state, Who who) {
@@ -24,7 +24,7 @@ void add_bias(benchmark::State& state, Who who) {
   heed::Workers workers;
   heed::bench::time_checked(
       state, who, y, 1, [&] { heed::add_bias(b, y, workers); }, [&] { y.rowwise() += b.row(0); });
-  heed::bench::set_rate(state, "elements/s", double(y.size()));
+  heed::bench::set_bytes(state, y.size());
 }
 
 void add_bias_backward(benchmark::State& state, Who who) {
@@ -35,7 +35,7 @@ void add_bias_backward(benchmark::State& state, Who who) {
   heed::bench::time_checked(
       state, who, d_b, d_y.rows(), [&] { heed::add_bias_backward(d_y, d_b, scratch, workers); },
       [&] { d_b += d_y.colwise().sum(); });
-  heed::bench::set_rate(state, "elements/s", double(d_y.size()));
+  heed::bench::set_bytes(state, d_y.size());
 }
 
 HEED_BENCHMARK_BOTH(add, heed::bench::row_sizes);

@@ -34,7 +34,7 @@ void cross_entropy(benchmark::State& state, Who who) {
         }
         loss(0, 0) = sum / static_cast<float>(logits.rows());
       });
-  heed::bench::set_rate(state, "rows/s", double(logits.rows()));
+  heed::bench::set_bytes(state, logits.size());
 }
 
 void cross_entropy_backward(benchmark::State& state, Who who) {
@@ -52,7 +52,7 @@ void cross_entropy_backward(benchmark::State& state, Who who) {
           d_logits(t, targets[static_cast<std::size_t>(t)]) -= share;
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(logits.rows()));
+  heed::bench::set_bytes(state, 2 * logits.size());
 }
 
 HEED_BENCHMARK_BOTH(cross_entropy, heed::bench::row_sizes);

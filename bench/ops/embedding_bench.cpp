@@ -28,7 +28,7 @@ void embed(benchmark::State& state, Who who) {
       [&] {
         for (Index t = 0; t < y.rows(); ++t) y.row(t) = table.row(tokens[static_cast<std::size_t>(t)]);
       });
-  heed::bench::set_rate(state, "rows/s", double(y.rows()));
+  heed::bench::set_bytes(state, 2 * y.size());
 }
 
 void embed_backward(benchmark::State& state, Who who) {
@@ -40,7 +40,7 @@ void embed_backward(benchmark::State& state, Who who) {
       [&] {
         for (Index t = 0; t < d_y.rows(); ++t) d_table.row(tokens[static_cast<std::size_t>(t)]) += d_y.row(t);
       });
-  heed::bench::set_rate(state, "rows/s", double(d_y.rows()));
+  heed::bench::set_bytes(state, 2 * d_y.size());
 }
 
 HEED_BENCHMARK_BOTH(embed, heed::bench::row_sizes);

@@ -24,7 +24,7 @@ void gated_rms_norm(benchmark::State& state, Who who) {
           out.row(t) = v * w.array() / std::sqrt(v.square().mean() + 1e-5f);
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(y.rows()));
+  heed::bench::set_bytes(state, 3 * y.size());
 }
 
 void gated_rms_norm_backward(benchmark::State& state, Who who) {
@@ -53,7 +53,7 @@ void gated_rms_norm_backward(benchmark::State& state, Who who) {
           d_y.row(t).array() += d_v * silu;
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(y.rows()));
+  heed::bench::set_bytes(state, 5 * y.size());
 }
 
 HEED_BENCHMARK_BOTH(gated_rms_norm, heed::bench::row_sizes);

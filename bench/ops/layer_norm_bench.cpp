@@ -43,7 +43,7 @@ void layer_norm(benchmark::State& state, Who who) {
           y.row(t) = u * in.w.array() + in.b.array();
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(y.rows()));
+  heed::bench::set_bytes(state, 2 * y.size());
 }
 
 void layer_norm_backward(benchmark::State& state, Who who) {
@@ -68,7 +68,7 @@ void layer_norm_backward(benchmark::State& state, Who who) {
           d_x.row(t).array() += r * (g - g.mean() - u * (g * u).mean());
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(d_x.rows()));
+  heed::bench::set_bytes(state, 3 * d_x.size());
 }
 
 HEED_BENCHMARK_BOTH(layer_norm, heed::bench::row_sizes);

@@ -49,7 +49,7 @@ void merge(benchmark::State& state, Who who) {
                                                            b / (a + b) * in.second.y.row(t).segment(h * width, width);
           }
       });
-  heed::bench::set_rate(state, "rows/s", double(in.merged.y.rows()));
+  heed::bench::set_bytes(state, 3 * in.merged.y.size());
 }
 
 void merge_backward(benchmark::State& state, Who who) {
@@ -71,7 +71,7 @@ void merge_backward(benchmark::State& state, Who who) {
             d_part.log_sum_exp(t, h) += part * d_y.dot(in.first.y.row(t).segment(h * width, width) - y);
           }
       });
-  heed::bench::set_rate(state, "rows/s", double(d.y.rows()));
+  heed::bench::set_bytes(state, 4 * d.y.size());
 }
 
 HEED_BENCHMARK_BOTH(merge, heed::bench::row_sizes);

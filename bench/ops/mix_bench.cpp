@@ -38,7 +38,7 @@ void mix(benchmark::State& state, Who who) {
   heed::bench::time_checked(
       state, who, v, 4, [&] { heed::mix(in.inputs(), in.rows, heed::mutable_view_of(v), workers); },
       [&] { v = 0.3f * in.first + 0.7f * in.own; });
-  heed::bench::set_rate(state, "elements/s", double(v.size()));
+  heed::bench::set_bytes(state, 3 * v.size());
 }
 
 void mix_backward(benchmark::State& state, Who who) {
@@ -59,7 +59,7 @@ void mix_backward(benchmark::State& state, Who who) {
         in.d_l_first(0, 0) += in.d_v.cwiseProduct(in.first).sum();
         in.d_l_own(0, 0) += in.d_v.cwiseProduct(in.own).sum();
       });
-  heed::bench::set_rate(state, "elements/s", double(in.d_own.size()));
+  heed::bench::set_bytes(state, 5 * in.own.size());
 }
 
 void value_difference(benchmark::State& state, Who who) {
@@ -72,7 +72,7 @@ void value_difference(benchmark::State& state, Who who) {
       state, who, out, 4,
       [&] { add_value_difference(difference, in.rows, heed::view_of(in.d_v), heed::mutable_view_of(out), workers); },
       [&] { out = in.d_v + 0.4f * (in.first - in.own); });
-  heed::bench::set_rate(state, "elements/s", double(out.size()));
+  heed::bench::set_bytes(state, 4 * out.size());
 }
 
 HEED_BENCHMARK_BOTH(value_difference, heed::bench::row_sizes);

@@ -21,7 +21,7 @@ void rms_norm(benchmark::State& state, Who who) {
         for (Index t = 0; t < x.rows(); ++t)
           y.row(t) = x.row(t).array() * w.array() / std::sqrt(x.row(t).squaredNorm() / float(x.cols()) + epsilon);
       });
-  heed::bench::set_rate(state, "rows/s", double(x.rows()));
+  heed::bench::set_bytes(state, 2 * x.size());
 }
 
 void rms_norm_backward(benchmark::State& state, Who who) {
@@ -42,7 +42,7 @@ void rms_norm_backward(benchmark::State& state, Who who) {
           d_x.row(t).array() += r * (g - x_t * r * r * (g * x_t).mean());
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(x.rows()));
+  heed::bench::set_bytes(state, 3 * x.size());
 }
 
 HEED_BENCHMARK_BOTH(rms_norm, heed::bench::row_sizes);

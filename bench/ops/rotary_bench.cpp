@@ -36,7 +36,7 @@ void rotary(benchmark::State& state, Who who) {
           }
         }
       });
-  heed::bench::set_rate(state, "rows/s", double(x.rows()));
+  heed::bench::set_bytes(state, 2 * x.size());
 }
 
 HEED_BENCHMARK_BOTH(rotary, heed::bench::row_sizes);

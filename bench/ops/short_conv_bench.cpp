@@ -13,6 +13,7 @@ using heed::Matrix;
 using heed::mutable_view_of;
 using heed::view_of;
 using heed::bench::agree;
+using heed::bench::set_bytes;
 
 struct Operands {
   Matrix<float> x, weight, bias;
@@ -33,10 +34,6 @@ void naive(const Operands& in, Matrix<float>& y) {
     if (late < T) y.bottomRows(T - late).array() += in.x.topRows(T - late).array().rowwise() * in.weight.row(j).array();
   }
   y = y.array() / (1 + (-y.array()).exp());
-}
-
-void set_bytes(benchmark::State& state, Index numbers) {
-  heed::bench::set_rate(state, "bytes/s", double(numbers * Index(sizeof(float))));
 }
 
 void short_conv(benchmark::State& state) {

@@ -16,7 +16,7 @@ void time_step(benchmark::State& state, Who who) {
       state, who, dt, 16,
       [&] { heed::time_step(heed::view_of(raw), heed::view_of(bias), heed::mutable_view_of(dt), workers); },
       [&] { dt = (raw.rowwise() + bias.row(0)).array().exp().log1p(); });
-  heed::bench::set_rate(state, "elements/s", double(dt.size()));
+  heed::bench::set_bytes(state, 2 * dt.size());
 }
 
 HEED_BENCHMARK_BOTH(time_step, heed::bench::row_sizes);

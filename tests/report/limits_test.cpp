@@ -112,14 +112,17 @@ TEST_F(MarkedPage, has_the_rate_that_is_nearest_to_its_limit) {
      "FLOP/s": 5e9, "bytes/s": 3e9, "of the peak": 0.625, "of the read rate": 0.03},
     {"run_name": "attend/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us",
      "FLOP/s": 5e9, "bytes/s": 3e9, "of the peak": 0.06, "of the read rate": 0.31},
-    {"run_name": "add/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "rows/s": 5}]})");
+    {"run_name": "add/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "rows/s": 5},
+    {"run_name": "scan/T:1", "aggregate_name": "median", "real_time": 8, "time_unit": "us", "steps/s": 5,
+     "of the exponentials": 0.7}]})");
   const auto cells = limits::benchmark_cells({path_});
-  ASSERT_EQ(cells.size(), 4u);
+  ASSERT_EQ(cells.size(), 5u);
   EXPECT_THAT(cells[0], testing::ElementsAre("operation", "sizes", testing::_, testing::_, "rate", "of the limit",
                                              testing::_, testing::_));
   EXPECT_THAT(cells[1], testing::ElementsAre("`attend`", "T 64", "8.00 us", "0 %", "5.00 GFLOP/s", "0.62", "–", "–"));
   EXPECT_THAT(cells[2], testing::ElementsAre("`attend`", "T 1", "8.00 us", "0 %", "3.00 GB/s", "0.31", "–", "–"));
   EXPECT_THAT(cells[3], testing::ElementsAre("`add`", "T 1", "8.00 us", "0 %", "5.00 rows/s", "–", "–", "–"));
+  EXPECT_THAT(cells[4], testing::ElementsAre("`scan`", "T 1", "8.00 us", "0 %", "5.00 steps/s", "0.70", "–", "–"));
 }
 
 TEST_F(MarkedPage, has_eigens_time_beside_that_of_the_same_sizes) {
