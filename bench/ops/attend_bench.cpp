@@ -260,6 +260,7 @@ void attend_with(benchmark::State& state, Option option) {
     heed::attend_into(x.q, x.k, x.v, chosen.options, y, workers);
     benchmark::DoNotOptimize(y.data());
   }
+  if (option != Option::streaming) set_rates(state, x, 1);  // which sees fewer keys
 }
 
 // y of products that may be off by `error` of their magnitudes: docs/numerics.md
