@@ -29,17 +29,26 @@ void linear(benchmark::State& state, Who who) {
   heed::bench::set_rate(state, "FLOP/s", in.flops());
 }
 
+// Weights in 16 bits, and as they are rounded.
+struct Stored {
+  heed::Weight<float> weight, rounded;
+
+  Stored(const Matrix<float>& w, heed::Storage storage) : weight(w) {
+    weight.store(storage);
+    rounded = weight;
+    rounded.store(heed::Storage::arithmetic);
+  }
+  const Matrix<float>& plain() const { return rounded; }
+};
+
 // Eigen multiplies with the rounded weights in float.
 void linear_stored(benchmark::State& state, Who who, heed::Storage storage) {
   Operands in(state);
-  heed::Weight<float> stored = in.w;
-  stored.store(storage);
-  heed::Weight<float> rounded = stored;
-  rounded.store(heed::Storage::arithmetic);
+  const Stored w(in.w, storage);
   heed::Workers workers;
   heed::bench::time_checked(
-      state, who, in.y, in.x.cols(), [&] { heed::linear(in.x, stored, in.y, workers); },
-      [&] { in.y.noalias() += in.x * static_cast<const Matrix<float>&>(rounded); });
+      state, who, in.y, in.x.cols(), [&] { heed::linear(in.x, w.weight, in.y, workers); },
+      [&] { in.y.noalias() += in.x * w.plain(); });
   heed::bench::set_rate(state, "FLOP/s", in.flops());
 }
 void linear_bfloat16(benchmark::State& state, Who who) {
@@ -73,15 +82,41 @@ void linear_transposed(benchmark::State& state, Who who) {
   heed::bench::set_rate(state, "FLOP/s", in.flops());
 }
 
+void linear_transposed_stored(benchmark::State& state, Who who, heed::Storage storage) {
+  Operands in(state);
+  const Stored table(in.w.transpose(), storage);
+  heed::Workers workers;
+  heed::bench::time_checked(
+      state, who, in.y, in.x.cols(), [&] { heed::linear_transposed(in.x, table.weight, in.y, workers); },
+      [&] { in.y.noalias() += in.x * table.plain().transpose(); });
+  heed::bench::set_rate(state, "FLOP/s", in.flops());
+}
+void linear_transposed_bfloat16(benchmark::State& state, Who who) {
+  linear_transposed_stored(state, who, heed::Storage::bfloat16);
+}
+void linear_transposed_half(benchmark::State& state, Who who) {
+  linear_transposed_stored(state, who, heed::Storage::half);
+}
+
 void sizes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"T", "in", "out"})->Unit(benchmark::kMicrosecond);
   for (const Index width : {128, 512})
     for (const Index rows : {1, 4, 64, 512}) bench->Args({rows, width, width});
 }
-HEED_BENCHMARK_BOTH(linear, sizes);
-HEED_BENCHMARK_BOTH(linear_bfloat16, sizes);
-HEED_BENCHMARK_BOTH(linear_half, sizes);
+// One row, and a weight that no cache holds: decoding.
+void large_row(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"T", "in", "out"})->Unit(benchmark::kMicrosecond)->Args({1, 4096, 4096});
+}
+void sizes_and_large_row(benchmark::internal::Benchmark* bench) {
+  sizes(bench);
+  bench->Args({1, 4096, 4096});
+}
+HEED_BENCHMARK_BOTH(linear, sizes_and_large_row);
+HEED_BENCHMARK_BOTH(linear_bfloat16, sizes_and_large_row);
+HEED_BENCHMARK_BOTH(linear_half, sizes_and_large_row);
 HEED_BENCHMARK_BOTH(linear_backward, sizes);
-HEED_BENCHMARK_BOTH(linear_transposed, sizes);
+HEED_BENCHMARK_BOTH(linear_transposed, sizes_and_large_row);
+HEED_BENCHMARK_BOTH(linear_transposed_bfloat16, large_row);
+HEED_BENCHMARK_BOTH(linear_transposed_half, large_row);
 
 }  // namespace
