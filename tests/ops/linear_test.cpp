@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <utility>
+#include <vector>
+
 #include "../reference/bounds.hpp"
 #include "../reference/executors.hpp"
 #include "../reference/linear.hpp"
@@ -182,6 +186,57 @@ TYPED_TEST(Linear, OfWeightsIn16BitsIsToTheBitThatOfTheRoundedOnesAndWithinWhatR
           ASSERT_LE(std::abs(static_cast<double>(W(y(t, j)) - exact(t, j))),
                     place * static_cast<double>(moved(t, j)) + 2 * in_scalar + 0x1p-50);
     }
+}
+
+// Every width of a packet, with and without what is left of it; columns of every number of blocks, and so many numbers that
+// rows are asked for; every number of rows that is multiplied in place.
+TYPED_TEST(Linear, TransposedOfFewRowsAndWeightsIn16BitsIsToTheBitThatOfTheRoundedOnes) {
+  using S = TypeParam;
+  constexpr Index width = detail::full_width<S>;
+  std::vector<std::pair<Index, Index>> sizes;  // out, in
+  for (const Index in : {Index(1), width - 1, width, width + 1, 2 * width + 3})
+    for (Index out = 1; out <= 9; ++out) sizes.emplace_back(out, in);
+  sizes.insert(sizes.end(), {{16, 33}, {23, 70}, {135, 1021}});
+  for (const Storage storage : {Storage::bfloat16, Storage::half})
+    for (const auto& [out, in] : sizes) {
+      Weight<S> stored = random_matrix<S>(out, in, "w");
+      stored.store(storage);
+      Weight<S> rounded = stored;
+      rounded.store(Storage::arithmetic);
+      for (Index T = 1; T <= 15; ++T) {
+        const auto x = random_matrix<S>(T, in, "x"), start = random_matrix<S>(T, out, "y");
+        Matrix<S> y = start, y_rounded = start;
+        linear_transposed(x, stored, y, this->workers);
+        linear_transposed(x, rounded, y_rounded, this->workers);
+        ASSERT_TRUE(same_bits(y, y_rounded)) << name_of(storage) << " " << T << " x " << in << " x " << out;
+      }
+      if (in > 100) continue;
+      Matrix<S> y = Matrix<S>::Zero(3, out);
+      const auto x = random_matrix<S>(3, in, "x");
+      linear_transposed(x, stored, y, this->workers);
+      expect_product<S>(y, Matrix<S>::Zero(3, out), x, transposed(static_cast<const Matrix<S>&>(rounded)));
+    }
+}
+
+// Row i of the identity asks for column i of w: sums of one number and zeros show each number as it was widened.
+TYPED_TEST(Linear, TransposedWidensEveryNumberOf16BitsExactly) {
+  using S = TypeParam;
+  constexpr Index in = 64, out = 1024;
+  const Matrix<S> identity = Matrix<S>::Identity(in, in);
+  for (const Storage storage : {Storage::bfloat16, Storage::half}) {
+    std::vector<std::uint16_t> bits(std::size_t(in * out));
+    for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<std::uint16_t>(i);
+    Matrix<S> w(out, in);
+    widen(storage, bits.data(), in * out, w.data());
+    w = w.unaryExpr([](S x) { return std::isfinite(x) ? x : S(1); });
+    Weight<S> stored = w;
+    stored.store(storage);
+    for (Index i = 0; i < in; i += 8) {
+      Matrix<S> y = Matrix<S>::Zero(8, out);
+      linear_transposed(identity.middleRows(i, 8), stored, y, this->workers);
+      EXPECT_TRUE((y.array() == transposed(w).middleRows(i, 8).array()).all()) << name_of(storage);
+    }
+  }
 }
 
 TYPED_TEST(Linear, OfWeightsIn16BitsHasTheSameBitsForAnyNumberOfWorkersAndTakesNothingFromTheHeap) {

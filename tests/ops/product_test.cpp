@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "heed/ops/kernels/stored_rows.hpp"
+
 #include "../reference/bounds.hpp"
 #include "../reference/linear.hpp"
 
@@ -10,6 +12,7 @@ namespace {
 
 using detail::accumulate;
 using detail::accumulate_dots;
+using detail::PlainRows;
 using detail::Strided;
 using reference::expect_as_exact_as_naive;
 using reference::multiply_add;
@@ -51,11 +54,11 @@ TYPED_TEST(Product, AccumulateDotsAddsTheProductForEveryShape) {
   using S = TypeParam;
   using W = Wide<S>;
   for (const Index M : row_counts)
-    for (const Index N : {0, 1, 3, 4, 9, 16})
+    for (const Index N : {0, 1, 3, 4, 9, 16, 17, 37})
       for (const Index K : term_counts) {
         const auto a = random_matrix<S>(M, K, "a"), b = random_matrix<S>(N, K, "b"), start = random_matrix<S>(M, N, "c");
         Matrix<S> c = start;
-        accumulate_dots(c.data(), N, a.data(), K, b.data(), K, M, N, K);
+        accumulate_dots(c.data(), N, a.data(), K, PlainRows<S>{b.data(), K}, M, N, K);
         SCOPED_TRACE(testing::Message() << M << " x " << N << " x " << K);
         const Matrix<S> b_t = transposed(b);
         expect_as_exact_as_naive(c, multiply_add(a, b_t, start),

@@ -10,8 +10,8 @@
 // Where Eigen has a BLAS (EIGEN_USE_BLAS), products of many rows and plain weights are its: blocks of a fixed shape as
 // well.
 //
-// Weights that are stored in 16 bits are widened block by block, as B is packed, or for few rows beside it: the bits of y
-// are those that the rounded weights give.
+// Weights that are stored in 16 bits are widened block by block, as B is packed, or for few rows in registers: the bits of
+// y are those that the rounded weights give.
 #pragma once
 
 #include <algorithm>
@@ -71,7 +71,7 @@ void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar
                        Arena& scratch) {
   if (b.col != 1) {
     HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
-    accumulate_dots(c, c_row, a.data, a.row, b.data, b.col, M, N, K);
+    accumulate_dots(c, c_row, a.data, a.row, PlainRows<Scalar>{b.data, b.col}, M, N, K);
     return;
   }
   if (M < few_rows && N * K > small_matrix)
@@ -79,17 +79,24 @@ void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, Strided<Scalar
   accumulate(c, c_row, a, b.data, b.row, M, N, K);
 }
 
-/// The same for weights in 16 bits: as many of them are widened at once as are read together.
+/// The same for weights in 16 bits. What is not widened in registers is widened beside B, as much as is read together.
 template <class Scalar>
 void multiply_in_place(Scalar* c, Index c_row, Strided<Scalar> a, NarrowStrided b, Index M, Index N, Index K,
                        Arena& scratch) {
   if (b.col != 1) {
     HEED_DEBUG_CHECK(a.col == 1 && b.row == 1);
+    if constexpr (widens_in_order<Scalar>) {
+      if (b.storage == Storage::bfloat16)
+        return accumulate_dots(c, c_row, a.data, a.row, BfloatRows<Scalar>{b.data, b.col}, M, N, K);
+      // Without a conversion of its own, a half is a dozen instructions for every four rows.
+      if (converts_in_order<full_width<Scalar>> || M <= 4)
+        return accumulate_dots(c, c_row, a.data, a.row, HalfRows<Scalar>{b.data, b.col}, M, N, K);
+    }
     Scalar* columns = scratch.take<Scalar>(few_columns * K);  // [few_columns x K]
     for (Index j = 0; j < N; j += few_columns) {
       const Index columns_j = (std::min)(few_columns, N - j);
       for (Index i = 0; i < columns_j; ++i) widen(b.storage, b.data + (j + i) * b.col, K, columns + i * K);
-      accumulate_dots(c + j, c_row, a.data, a.row, columns, K, M, columns_j, K);
+      accumulate_dots(c + j, c_row, a.data, a.row, PlainRows<Scalar>{columns, K}, M, columns_j, K);
     }
     return;
   }

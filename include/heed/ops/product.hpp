@@ -7,8 +7,10 @@
 // depend neither on M, nor on how rows, columns or K are cut into blocks, nor on addresses.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 
+#include "kernels/in_register.hpp"
 #include "lanes.hpp"
 
 namespace heed::inline HEED_ABI::detail {
@@ -119,42 +121,85 @@ void accumulate(Scalar* c, Index c_row, Strided<Scalar> a, const Scalar* b, Inde
   accumulate_from<full_width<Scalar>>(0, c, c_row, a, b, b_row, M, N, K);
 }
 
-// rows x columns dot products at once.
-template <int rows, int columns, class Scalar>
-void dots_block(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index K) {
+// Whether dots_block asks for the rows of B that come next.
+enum class Ahead { nothing, next_rows };
+
+inline constexpr Index dots_panel = 16;                   // columns of C for which all rows of A are taken in turn
+inline constexpr Index asked_ahead_for = Index(1) << 17;  // a B of so many numbers is not expected in the second cache
+
+// The n < full width numbers at `from`, followed by zeros.
+template <class Rows>
+auto load_last_in_order(const typename Rows::Element* from, Index n) {
+  typename Rows::Element padded[std::size_t(full_width<typename Rows::Scalar>)] = {};
+  for (Index i = 0; i < n; ++i) padded[i] = from[i];
+  return Rows::load_in_order(padded);
+}
+
+// rows x columns dot products at once: lane l of a sum takes the terms k with k mod W = l, one after another, and lanes are
+// added at the end. Those rows of B are read side by side; the next ones are asked for line by line in the order in which
+// they lie, as memory reads fastest.
+template <int rows, int columns, Ahead ahead, class Rows, class Scalar>
+void dots_block(Scalar* c, Index c_row, const Scalar* a, Index a_row, Rows b, Index K) {
   using Packet = Lanes<Scalar>;
   constexpr Index width = full_width<Scalar>;
   const auto body = [&]<std::size_t... I, std::size_t... R, std::size_t... J>(
       std::index_sequence<I...>, std::index_sequence<R...>, std::index_sequence<J...>) {
     constexpr std::size_t n = sizeof...(J);
+    constexpr Index step = Index(n) * width;  // numbers of B at a time
+    [[maybe_unused]] constexpr Index lines = (std::max)(Index(1), step * Index(sizeof(typename Rows::Element)) / 64);
+    [[maybe_unused]] const auto *soon = b.data + Index(n) * b.stride, *end = soon + K;
     Packet sum[] = {((void)I, Packet::all(Scalar(0)))...};
+    const auto add = [&sum](const auto& a_k, const auto& b_k) {
+      ((sum[I] = multiply_add(a_k[I / n], b_k[I % n], sum[I])), ...);
+    };
     Index k = 0;
     for (; k + width <= K; k += width) {
-      const Packet a_k[] = {Packet::load(a + Index(R) * a_row + k)...};
-      const Packet b_k[] = {Packet::load(b + Index(J) * b_row + k)...};
-      ((sum[I] = multiply_add(a_k[I / n], b_k[I % n], sum[I])), ...);
+#if defined(__GNUC__)
+      if constexpr (ahead == Ahead::next_rows) {
+        for (Index line = 0; line < lines; ++line) __builtin_prefetch(soon + line * (step / lines), 0, 2);
+        soon += step;
+        if (soon >= end) end += b.stride, soon = end - K;
+      }
+#endif
+      const Packet a_k[] = {in_register(Packet::load(a + Index(R) * a_row + k))...};
+      const Packet b_k[] = {in_register(Rows::load_in_order(b.data + Index(J) * b.stride + k))...};
+      add(a_k, b_k);
     }
-    Scalar total[] = {sum[I].sum()...};
-    for (; k < K; ++k) ((total[I] += a[Index(I / n) * a_row + k] * b[Index(I % n) * b_row + k]), ...);
-    ((c[Index(I / n) * c_row + Index(I % n)] += total[I]), ...);
+    if (k < K) {  // in lanes as well: a compiler may round scalar products here and not there
+      const Packet a_k[] = {load_first(a + Index(R) * a_row + k, K - k)...};
+      const Packet b_k[] = {load_last_in_order<Rows>(b.data + Index(J) * b.stride + k, K - k)...};
+      add(a_k, b_k);
+    }
+    ((c[Index(I / n) * c_row + Index(I % n)] += sum[I].sum()), ...);
   };
   body(std::make_index_sequence<std::size_t(rows) * std::size_t(columns)>(), std::make_index_sequence<std::size_t(rows)>(),
        std::make_index_sequence<std::size_t(columns)>());
 }
 
-/// C [M x N] += A [M x K] (B [N x K])^T
-template <class Scalar>
-void accumulate_dots(Scalar* c, Index c_row, const Scalar* a, Index a_row, const Scalar* b, Index b_row, Index M, Index N,
-                     Index K) {
-  const auto rows_from = [&]<int rows>(Index i) {
-    Index j = 0;
-    for (; j + 4 <= N; j += 4) dots_block<rows, 4>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
-    for (; j < N; ++j) dots_block<rows, 1>(c + i * c_row + j, c_row, a + i * a_row, a_row, b + j * b_row, b_row, K);
+/// C [M x N] += A [M x K] (B [N x K])^T, where B is of any row type of kernels/stored_rows.hpp that loads in order: an
+/// element's bits depend on the numbers in B, not on how they are stored.
+template <class Rows, class Scalar>
+void accumulate_dots(Scalar* c, Index c_row, const Scalar* a, Index a_row, Rows b, Index M, Index N, Index K) {
+  const auto block = [&]<int rows, int columns, Ahead ahead>(Index i, Index j) {
+    dots_block<rows, columns, ahead>(c + i * c_row + j, c_row, a + i * a_row, a_row, Rows{b.data + j * b.stride, b.stride},
+                                     K);
   };
-  Index i = 0;
-  for (; i + 4 <= M; i += 4) rows_from.template operator()<4>(i);
-  if (M - i >= 2) rows_from.template operator()<2>(i), i += 2;
-  if (M - i >= 1) rows_from.template operator()<1>(i);
+  const bool asks = N * K >= asked_ahead_for;
+  for (Index panel = 0; panel < N; panel += dots_panel) {
+    const Index end = (std::min)(N, panel + dots_panel);
+    const auto rows_from = [&]<int rows>(Index i) {
+      Index j = panel;
+      if (asks && i == 0)
+        for (; j + 4 <= end; j += 4) block.template operator()<rows, 4, Ahead::next_rows>(i, j);
+      else
+        for (; j + 4 <= end; j += 4) block.template operator()<rows, 4, Ahead::nothing>(i, j);
+      for (; j < end; ++j) block.template operator()<rows, 1, Ahead::nothing>(i, j);
+    };
+    Index i = 0;
+    for (; i + 4 <= M; i += 4) rows_from.template operator()<4>(i);
+    if (M - i >= 2) rows_from.template operator()<2>(i), i += 2;
+    if (M - i >= 1) rows_from.template operator()<1>(i);
+  }
 }
 
 }  // namespace heed::inline HEED_ABI::detail

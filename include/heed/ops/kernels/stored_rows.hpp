@@ -6,7 +6,8 @@
 //   HalfRows      the same; or, where the processor converts, W numbers in order
 //
 // Lanes of another order than memory cost nothing: what is multiplied with the rows is arranged alike, once, and what is
-// summed along them is put in order at the end.
+// summed along them is put in order at the end. Where sums have to have the order of those over floats, load_in_order
+// brings one packet of W numbers as they lie.
 #pragma once
 
 #include <array>
@@ -17,6 +18,7 @@
 
 #include "../lanes.hpp"
 #include "halves_avx512.hpp"
+#include "in_order_x86.hpp"
 
 namespace heed::inline HEED_ABI::detail {
 
@@ -24,6 +26,10 @@ namespace heed::inline HEED_ABI::detail {
 template <class Scalar>
 inline constexpr bool widens_in_lanes =
     sizeof(Scalar) == sizeof(float) && full_width<Scalar> > 1 && std::endian::native == std::endian::little;
+
+/// Whether they are in order, too: load_in_order is there.
+template <class Scalar>
+inline constexpr bool widens_in_order = widens_in_lanes<Scalar>&& loads_in_order<full_width<Scalar>>;
 
 template <class Scalar, std::size_t packets>
 using Loaded = std::array<Lanes<Scalar>, packets>;
@@ -37,6 +43,7 @@ struct PlainRows {
   Index stride;
 
   static Loaded<Scalar, packets> load(const Element* from) { return {Lanes<Scalar>::load(from)}; }
+  static Lanes<Scalar> load_in_order(const Element* from) { return Lanes<Scalar>::load(from); }
 };
 
 // 2 W numbers of 16 bits, as W of 32.
@@ -63,6 +70,10 @@ struct BfloatRows {
     return {Lanes<Scalar>{preinterpret<Packet>(Bits(plogical_shift_left<16>(pairs)))},
             Lanes<Scalar>{preinterpret<Packet>(Bits(pand(pairs, pset1<Bits>(std::bit_cast<int>(0xffff0000u)))))}};
   }
+  static Lanes<Scalar> load_in_order(const Element* from) {
+    using Packet = typename Lanes<Scalar>::Packet;
+    return {Eigen::internal::preinterpret<Packet>(upper_halves<full_width<Scalar>>(from))};
+  }
 };
 
 template <class Scalar_>
@@ -80,16 +91,24 @@ struct HalfRows {
       using namespace Eigen::internal;
       const auto pairs = load_pairs<Scalar>(from);
       using Bits = std::remove_const_t<decltype(pairs)>;
-      const auto masked = [](Bits bits, std::uint32_t mask) {
-        return Bits(pand(bits, pset1<Bits>(std::bit_cast<int>(mask))));
-      };
-      const Bits shifted = plogical_shift_left<16>(pairs);
-      return {from_bits(plogical_shift_right<3>(masked(shifted, 0x7fff0000u)), masked(shifted, 0x80000000u)),
-              from_bits(plogical_shift_right<3>(masked(pairs, 0x7fff0000u)), masked(pairs, 0x80000000u))};
+      return {from_upper(Bits(plogical_shift_left<16>(pairs))), from_upper(pairs)};
     }
+  }
+  static Lanes<Scalar> load_in_order(const Element* from) {
+    if constexpr (converts_in_order<full_width<Scalar>>)
+      return {halves_in_order<full_width<Scalar>>(from)};
+    else
+      return from_upper(upper_halves<full_width<Scalar>>(from));
   }
 
  private:
+  // The halves in the upper halves of `pairs`.
+  template <class Bits>
+  static Lanes<Scalar> from_upper(Bits pairs) {
+    using namespace Eigen::internal;
+    const auto masked = [pairs](std::uint32_t mask) { return Bits(pand(pairs, pset1<Bits>(std::bit_cast<int>(mask)))); };
+    return from_bits(Bits(plogical_shift_right<3>(masked(0x7fff0000u))), masked(0x80000000u));
+  }
   // `bits`: exponent and mantissa where a float has them. The exponent is 112 too small, and
   //   x < 2^-14     has no leading one: 2^-15 (1 + f) stands for 2^-14 f
   //   x >= 2^16     is infinite or NaN: the exponent is that of a float's
