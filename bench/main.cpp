@@ -1,7 +1,7 @@
-// Runs what Google Benchmark has registered, after it has measured what the machine does at best: that stands in the
-// context.
+// Runs the benchmarks that are registered. What the machine does at best is measured before, and stands in the context.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <memory>
@@ -42,9 +42,12 @@ void add_context() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool lists = std::any_of(argv, argv + argc, [](const char* argument) {
+    return std::string(argument).rfind("--benchmark_list_tests", 0) == 0;
+  });
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  add_context();
+  if (!lists) add_context();
   Reporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
   benchmark::Shutdown();

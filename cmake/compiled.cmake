@@ -5,6 +5,7 @@
 # for the component `compiled`.
 include(CheckCXXCompilerFlag)
 include(CheckCXXSourceCompiles)
+include(CMakePushCheckState)
 
 # name and flags, in ascending order
 set(heed_compiled_sets "baseline")
@@ -16,9 +17,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND CMAKE_CXX_COMPILE
   foreach(set avx2 avx512 avx512_bf16 amx)
     string(REPLACE ";" " " flags "${heed_flags_of_${set}}")
     if(set STREQUAL "amx")  # an old assembler may not know what a compiler writes
+      cmake_push_check_state(RESET)
       set(CMAKE_REQUIRED_FLAGS "${flags}")
       check_cxx_source_compiles("#include <immintrin.h>\nint main() { _tile_release(); }" HEED_COMPILES_${set})
-      unset(CMAKE_REQUIRED_FLAGS)
+      cmake_pop_check_state()
     else()
       check_cxx_compiler_flag("${flags}" HEED_COMPILES_${set})
     endif()

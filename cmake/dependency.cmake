@@ -14,8 +14,8 @@ function(heed_header_dependency package target repository tag include)
 endfunction()
 
 # heed_dependency(<package> <target> <repository> <tag>): a library that its own project builds.
-function(heed_dependency package target repository tag)
-  heed_find(${package} ${target})
+function(heed_dependency package target repository tag)  # [least version of an installed one]
+  heed_find(${package} ${target} ${ARGN})
   if(NOT TARGET ${target})
     heed_declare(${package} ${repository} ${tag})
     FetchContent_MakeAvailable(${package})
@@ -27,7 +27,7 @@ endfunction()
 
 macro(heed_find package target)
   if(NOT TARGET ${target})
-    find_package(${package} CONFIG QUIET)
+    find_package(${package} ${ARGN} CONFIG QUIET)
     set(${package}_VERSION ${${package}_VERSION} PARENT_SCOPE)
   endif()
 endmacro()

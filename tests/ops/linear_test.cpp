@@ -29,8 +29,8 @@ struct Shape {
 };
 // One row, few rows, packed rows, more than one block of each dimension, small ones and large ones, and nothing divisible
 // by a packet.
-constexpr Shape shapes[] = {{1, 1, 1},    {1, 7, 33},      {3, 33, 7},    {15, 65, 130}, {16, 64, 64},   {17, 300, 150},
-                            {33, 7, 129}, {140, 270, 133}, {130, 3, 600}, {2, 21, 4100}, {260, 20, 1050}};
+constexpr Shape shapes[] = {{1, 1, 1},    {1, 7, 33},      {3, 33, 7},    {15, 65, 130}, {16, 64, 64},    {17, 300, 150},
+                            {33, 7, 129}, {140, 270, 133}, {130, 3, 600}, {2, 21, 4100}, {260, 20, 1050}, {600, 20, 40}};
 
 template <class Scalar>
 struct Linear : testing::Test {

@@ -159,19 +159,31 @@ TYPED_TEST(Operand, HasTheSameBitsForAnyNumberOfWorkersInBlocksOfManyStrips) {
   }
 }
 
-// One kv head, more rows than one part of its backward has; the last sequence is a part short.
+// One kv head, more rows than one part of its backward has.
 const Case in_parts{
     .heads = 6, .kv_heads = 1, .width = 5, .value_width = 3, .sequences = {{390, 390}, {3, 20}, {175, 210}}, .sinks = true};
+
+TEST(BackwardParts, AreAsManyAsAreWorkAsJobsAreWantedAndAsThereAreBlocks) {
+  const auto parts = [](std::vector<Index> lengths, Index kv_heads, Index stack, Index block) {
+    const heed::Sequences rows{std::span<const Index>(lengths)};
+    return heed::detail::BackwardParts{rows.division(), rows.size(), kv_heads, stack, block}.of(0);
+  };
+  EXPECT_EQ(parts({390}, 1, 6, 32), 4);
+  EXPECT_EQ(parts({8192}, 1, 6, 32), 8);
+  EXPECT_EQ(parts({8192}, 3, 6, 32), 2);
+  EXPECT_EQ(parts({8192}, 5, 6, 32), 1);
+  EXPECT_EQ(parts({8192, 10}, 1, 6, 32), 4);
+  EXPECT_EQ(parts({256}, 1, 64, 64), 4);
+  EXPECT_EQ(parts({0}, 1, 6, 32), 1);
+}
 
 TYPED_TEST(Operand, EqualsTheDefinitionWhereBackwardIsCutIntoParts) {
   for (const Mask& mask : {heed::causal(), heed::window(30), heed::bidirectional()})
     for (const Index kv_heads : {1, 3}) {
       Case c = in_parts;
       c.mask = mask, c.kv_heads = kv_heads;
-      const heed::Sequences rows = Problem<TypeParam>::rows_of(c);
-      const heed::detail::BackwardParts parts{rows.division(), rows.size(), kv_heads, c.heads / kv_heads};
-      EXPECT_EQ(parts.of(0), kv_heads == 1 ? 4 : 1);
-      EXPECT_EQ(parts.of(2), kv_heads == 1 ? 2 : 1);
+      expect_matches_reference<TypeParam>(c, true);
+      c.sequences = {{390, 400}};
       expect_matches_reference<TypeParam>(c, true);
     }
 }

@@ -1,6 +1,7 @@
 // AMX on processors without it. Its instructions raise SIGILL there, and a handler does what the manual says of them: Intel
 // 64 and IA-32 Architectures Software Developer's Manual, volume 2, LDTILECFG to TDPBF16PS. What the manual lets fault ends
 // the program, and so does a configuration that is loaded while another is there: every one is to be released.
+#include <cpuid.h>
 #include <signal.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -184,6 +185,13 @@ __attribute__((constructor(101))) void begin() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx512bf16")) {
     std::puts("skipped: this processor has no AVX512-BF16, which everything around tiles is compiled for");
+    std::fflush(stdout);
+    _exit(0);
+  }
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned tile = 1u << 24;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tile) != 0) {  // it would do a part of them itself
+    std::puts("skipped: this processor has tiles, see tests/ops/kernels/tiles_test.cpp");
     std::fflush(stdout);
     _exit(0);
   }

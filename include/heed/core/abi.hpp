@@ -21,8 +21,12 @@
 #define HEED_ABI_ISA avx512_bf16
 #elif defined(__AVX512F__) && defined(__FMA__)
 #define HEED_ABI_ISA avx512
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define HEED_ABI_ISA avx2_fma_f16c
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HEED_ABI_ISA avx2_fma
+#elif defined(__AVX2__)
+#define HEED_ABI_ISA avx2
 #elif defined(__FMA__)
 #define HEED_ABI_ISA fma
 #elif defined(__AVX__)

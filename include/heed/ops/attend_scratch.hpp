@@ -1,5 +1,5 @@
-// What attention takes from a worker's arena. Sized so, arenas never grow, but for the zeros that parts of a backward add
-// to (kernels/backward_parts.hpp).
+// What attention takes from a worker's arena. Sized so, arenas never grow, but for what parts of a backward take
+// (kernels/backward_parts.hpp).
 #pragma once
 
 #include "operand.hpp"

@@ -125,10 +125,10 @@ void attend(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Division r
           if (in_terms<Scalar>(a.precision, heads * rows.rows(b))) return AttendPlan{};
           const Index keys = a.k.at(b, 0).rows;
           const bool few = are_few<Scalar>(heads * rows.rows(b));
-          AttendPlan plan = plan_attend<Scalar>(few, rows.rows(b), keys, heads, lanes, position_of(a, rows, b), a.mask);
-          for (Index g = 0; g < v.heads; ++g)  // logits that wait to be rounded are a single job's
-            if (group_at(b, g).keeps_narrow()) plan.cuts = 1;
-          return plan;
+          bool narrow = false;  // logits that wait to be rounded are a single job's
+          for (Index g = 0; g < v.heads; ++g) narrow = narrow || group_at(b, g).keeps_narrow();
+          return plan_attend<Scalar>(few, rows.rows(b), keys, heads, lanes, position_of(a, rows, b), a.mask,
+                                     narrow ? KeyCuts::none : KeyCuts::wanted);
         },
         size_of);
     const auto attend_job = [&](const QueryGroup<Scalar>& group, const AttendPlan& plan, const AttendJob& job, Index row,
@@ -161,7 +161,8 @@ void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, D
   const bool of_sinks = a.sinks != nullptr && a.d_sinks != nullptr;
   // Entries may share the gradient of a bias: then all that adds to it goes one after another.
   const bool of_biases = has_bias_gradient(a);
-  const BackwardParts parts{rows, v.sequences, v.heads, stack, of_biases ? Index(1) : backward_jobs};
+  const Index block = (std::max)(Index(1), attend_backward_lanes<Scalar> / stack);
+  const BackwardParts parts{rows, v.sequences, v.heads, stack, block, of_biases ? Index(1) : backward_jobs};
   const Index most = parts.most();
   workers.run(1, [&](Index, Arena& shared) {
     Scalar* d_sinks = of_sinks ? shared.take_zeroed<Scalar>(most * v.sequences * heads) : nullptr;  // [parts x B x H]
@@ -180,7 +181,6 @@ void attend_backward(const Computed<Scalar>& a, HeadTable<HeadRows<Scalar>> v, D
           a.d_log_sum_exp == nullptr ? nullptr : a.d_log_sum_exp + rows.begin(b) * heads + kv_head * stack,
           heads,
           of_sinks ? d_sinks + (part.index * v.sequences + b) * heads + kv_head * stack : nullptr};
-      const Index block = (std::max)(Index(1), attend_backward_lanes<Scalar> / stack);
       for (Index row = part.index * block; row < group.rows; row += part.count * block) {
         const Arena::Scope scope(scratch);
         attend_block_backward(group, d, row, (std::min)(block, group.rows - row), scratch);
@@ -272,7 +272,7 @@ void attend_backward(const Given<Scalar>& a, HeadTable<HeadRows<Scalar>> v, Divi
     }
   };
   workers.run(1, [&](Index, Arena& shared) {
-    run_backward_parts<Scalar, 1>({rows, v.sequences, v.heads, heads}, {v}, of_part, shared,
+    run_backward_parts<Scalar, 1>({rows, v.sequences, v.heads, heads, give_block_rows}, {v}, of_part, shared,
                                   [&](Index jobs, auto&& job) { workers.run(jobs, job); });
   });
 }

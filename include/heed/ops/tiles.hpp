@@ -53,9 +53,9 @@ inline bool ask_for_tiles() {
 /// links heed::compiled need not be compiled for them: there `compiled::best().instruction_set` is `amx` where there are
 /// some.
 ///
-/// On Linux a process that was granted tiles needs alternate signal stacks of AT_MINSIGSTKSZ bytes, some 12 KB: those that
-/// are too small when it asks have it refused, later ones are refused themselves. Calls in a bf16 precision leave the
-/// calling thread's tiles unconfigured.
+/// On Linux a process that was granted tiles needs alternate signal stacks of AT_MINSIGSTKSZ bytes, some 12 KB. If one is
+/// too small when it asks, tiles are refused; afterwards the system refuses stacks that are too small. Calls in a bf16
+/// precision leave the calling thread's tiles unconfigured.
 inline bool tiles_available() {
   static const bool available = detail::machine_has_tiles() && detail::ask_for_tiles();
   return available;

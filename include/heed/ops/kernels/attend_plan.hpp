@@ -12,8 +12,8 @@ namespace heed::inline HEED_ABI::detail {
 /// Keys of one job when a sequence has one query block only, so that a long one still has work for many threads.
 inline constexpr Index attend_cut_keys = 1024;
 
-/// Rows that decode: as many as these are one block over long keys, however many heads share these, so that they are read
-/// once.
+/// Rows that decode: up to so many are one block over long keys, if the heads that share a kv head fit in it, so that keys
+/// are read once.
 inline constexpr Index attend_decoded_rows = 16;
 
 /// How the work of one (sequence, kv head) is cut.
@@ -41,9 +41,13 @@ constexpr Index lanes_of_block(Index total) {
   return (std::clamp)(total / 32, attend_cut_lanes<Scalar>, attend_block_lanes<Scalar>);
 }
 
+/// Whether the keys of a block may be cut.
+enum class KeyCuts { none, wanted };
+
 /// For `stack` query heads side by side in a block of at most so many lanes.
 template <class Scalar>
-AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index lanes, Index past, const Mask& mask) {
+AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index lanes, Index past, const Mask& mask,
+                       KeyCuts key_cuts = KeyCuts::wanted) {
   AttendPlan plan;
   plan.rows = rows;
   if (rows == 0) return plan;
@@ -55,7 +59,8 @@ AttendPlan plan_attend(bool few, Index rows, Index keys, Index stack, Index lane
   plan.blocks = (rows + plan.block - 1) / plan.block;
   plan.keys = bidirectional().visible(0, keys);
   const Intervals seen = stacked<Scalar>(stack, rows, past, mask).visible(keys);
-  const Index cuts = (std::max)(Index(1), (seen.size() + attend_cut_keys - 1) / attend_cut_keys);
+  const Index cuts =
+      key_cuts == KeyCuts::none ? 1 : (std::max)(Index(1), (seen.size() + attend_cut_keys - 1) / attend_cut_keys);
   const bool decodes = plan.few || (cuts > 1 && rows <= attend_decoded_rows && stack * rows <= attend_block_lanes<Scalar>);
   if (decodes) plan.block = rows, plan.blocks = 1;
   if (plan.blocks == 1) {

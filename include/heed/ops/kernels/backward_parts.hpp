@@ -17,21 +17,24 @@
 
 namespace heed::inline HEED_ABI::detail {
 
-/// Jobs of a sequence that are made of fewer kv heads: so zeros take no more memory than the gradients of so many heads.
+/// Jobs that a call with fewer kv heads of all its sequences is cut into. So its zeros take no more memory than the
+/// gradients of so many heads.
 inline constexpr Index backward_jobs = 8;
 
 /// Rows of a part at least, counted over the heads that share a kv head: beside their work, adding up is little.
 inline constexpr Index backward_part_rows = 512;
 
-/// How many parts each kv head has.
+/// How many parts each kv head has: as many as are work, as jobs are wanted, and as there are blocks of rows.
 struct BackwardParts {
   Division rows;
   Index sequences, kv_heads;
   Index stack;                 // query heads of a kv head
+  Index block;                 // rows that are not divided
   Index jobs = backward_jobs;  // 1: no kv head is cut
 
   Index of(Index sequence) const {
-    return (std::clamp)(rows.rows(sequence) * stack / backward_part_rows, Index(1), (std::max)(Index(1), jobs / kv_heads));
+    const Index n = rows.rows(sequence), blocks = (n + block - 1) / block;
+    return (std::max)(Index(1), (std::min)({n * stack / backward_part_rows, jobs / (kv_heads * sequences), blocks}));
   }
   Index most() const {
     Index most = 1;
