@@ -47,8 +47,11 @@ template <class Tiles>
 void expect_the_manuals_bits(bool flushes) {
   Random random(3, "tiles");
   constexpr Index stride = 40;
-  for (int trial = 0; trial < 6; ++trial) {
-    const double deviation = trial == 5 ? 0x1p-62 : 1;  // products around 2^-124, some of them below 2^-126
+  // In the last trial products are around 2^-124, some of them below 2^-126: there they are not exact, and not as the
+  // manual has them, unless multiply-adds round once.
+  const int trials = flushes || product_is_not_rounded ? 6 : 5;
+  for (int trial = 0; trial < trials; ++trial) {
+    const double deviation = trial == 5 ? 0x1p-62 : 1;
     const auto operands = std::make_unique<PairTile[]>(8);
     for (Index i = 0; i < 8; ++i) operands[std::size_t(i)] = random_tile(random, deviation);
     std::vector<float> c(32 * stride), out(32 * stride, 5.0f);
