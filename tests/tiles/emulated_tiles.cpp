@@ -12,6 +12,12 @@
 #include <cstdio>
 #include <cstring>
 
+#include "heed/core/abi.hpp"
+
+#if !defined(HEED_AMX)
+#error "expected flags for AMX: without them the tests of tiles would skip what is emulated here"
+#endif
+
 namespace {
 
 struct Configuration {
@@ -180,21 +186,21 @@ void on_illegal_instruction(int, siginfo_t*, void* raised) {
   context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<std::uintptr_t>(instruction.end));
 }
 
+[[noreturn]] void skip(const char* why) {
+  std::printf("skipped: %s\n", why);
+  std::fflush(stdout);
+  _exit(0);
+}
+
 // Before the tests register: they are compiled for these instructions.
 __attribute__((constructor(101))) void begin() {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512bf16")) {
-    std::puts("skipped: this processor has no AVX512-BF16, which everything around tiles is compiled for");
-    std::fflush(stdout);
-    _exit(0);
-  }
+  if (!__builtin_cpu_supports("avx512bf16"))
+    skip("this processor has no AVX512-BF16, which everything around tiles is compiled for");
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned tile = 1u << 24;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tile) != 0) {  // it would do a part of them itself
-    std::puts("skipped: this processor has tiles, see tests/ops/kernels/tiles_test.cpp");
-    std::fflush(stdout);
-    _exit(0);
-  }
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tile) != 0)  // it would do a part of them itself
+    skip("this processor has tiles, see tests/ops/kernels/tiles_test.cpp");
   struct sigaction action = {};
   action.sa_sigaction = on_illegal_instruction;
   action.sa_flags = SA_SIGINFO | SA_NODEFER;
